@@ -1,0 +1,66 @@
+# make demo   read the expressions in two real photographs (no torch; about 400 MB go into .venv)
+# make test   everything that CI checks (torch; about 6 GB go into .venv-dev)
+
+PYTHON ?= $(shell for python in python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$python && break; done)
+VENV = $(if $(PYTHON),$(PYTHON) -m venv,$(error there is no Python 3.10 or newer: run make PYTHON=/path/to/python))
+# The newest versions that this project was tested with. pyproject.toml sets no upper bound.
+TORCH ?= "torch<=2.14.1" "torchvision<=0.29.1"
+
+DEMO := .venv/bin
+DEV := .venv-dev/bin
+# Take the file of that name out of the wheel in a folder.
+TAKE := import pathlib, sys, zipfile; \
+	folder, target = map(pathlib.Path, sys.argv[1:]); \
+	wheel = zipfile.ZipFile(next(folder.glob("*.whl"))); \
+	target.write_bytes(wheel.read(next(name for name in wheel.namelist() if name.endswith("/" + target.name))))
+SOURCES := $(shell find msanet -type f -not -name '*.pyc')
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo dev test lint format clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+demo: .venv/stamp demo/photos/grace_hopper.jpg demo/photos/astronaut.png
+	$(DEMO)/msanet recognize demo/photos/grace_hopper.jpg demo/photos/astronaut.png --output demo
+	@echo "The annotated pictures are in demo/."
+
+dev: .venv-dev/stamp
+
+test: lint
+	$(DEV)/pytest -q
+
+lint: .venv-dev/stamp
+	$(DEV)/ruff check .
+	$(DEV)/ruff format --check .
+	$(DEV)/mypy
+
+format: .venv-dev/stamp
+	$(DEV)/ruff check --fix .
+	$(DEV)/ruff format .
+
+clean:
+	rm -rf .venv .venv-dev demo dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/stamp: pyproject.toml $(SOURCES)
+	test -x $(DEMO)/pip || $(VENV) .venv
+	$(DEMO)/pip install --quiet .
+	touch $@
+
+.venv-dev/stamp: pyproject.toml
+	test -x $(DEV)/pip || $(VENV) .venv-dev
+	$(DEV)/pip install --quiet --editable ".[dev]" $(TORCH)
+	touch $@
+
+# Portraits in the public domain (US Navy, NASA), which two packages carry as sample data. One file is taken out of
+# the package's wheel; nothing is installed.
+demo/photos/grace_hopper.jpg: PACKAGE := matplotlib
+demo/photos/astronaut.png: PACKAGE := scikit-image
+demo/photos/%: | .venv/stamp
+	mkdir -p $@.wheel
+	$(DEMO)/pip download --quiet --no-deps --only-binary :all: --dest $@.wheel $(PACKAGE)
+	@$(DEMO)/python -c '$(TAKE)' $@.wheel $@
+	rm -r $@.wheel

@@ -1,0 +1,102 @@
+"""Random changes of a training picture: its place in the crop, its light, its sharpness, what hides it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from msanet.preprocessing import Preprocessing
+
+
+class Augmentation(BaseModel):
+    """What training does to a crop; the default does nothing. It ends in the model's own preprocessing.
+
+    Args:
+        crop: "center", or "corners": the centre or one of the four corners at random (the paper; needs
+            `Preprocessing.resize` over `size`).
+        flip: probability of mirroring.
+        rotation: up to this many degrees either way.
+        scale: up to this factor larger or smaller, log-uniform; 1.25 is 0.8 to 1.25.
+        stretch: up to this factor between width and height.
+        shift: up to this part of the side, in x and in y.
+        brightness: added to values in 0..1, up to this much either way.
+        contrast: factor 1 - contrast to 1 + contrast.
+        gamma: exponent 1 / (1 + gamma) to 1 + gamma, log-uniform.
+        sharpness: probability of a change of sharpness: half of them blur, half sharpen.
+        noise: largest standard deviation of Gaussian noise, of values in 0..1.
+        erase: probability that a rectangle of 2 to 20 % of the area is overwritten by grey or noise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    crop: Literal["center", "corners"] = "center"
+    flip: float = Field(0.0, ge=0, le=1)
+    rotation: float = Field(0.0, ge=0, le=180)
+    scale: float = Field(1.0, ge=1)
+    stretch: float = Field(1.0, ge=1)
+    shift: float = Field(0.0, ge=0, le=1)
+    brightness: float = Field(0.0, ge=0, le=1)
+    contrast: float = Field(0.0, ge=0, le=1)
+    gamma: float = Field(0.0, ge=0)
+    sharpness: float = Field(0.0, ge=0, le=1)
+    noise: float = Field(0.0, ge=0, le=1)
+    erase: float = Field(0.0, ge=0, le=1)
+
+    def __call__(self, crop: np.ndarray, preprocessing: Preprocessing, rng: np.random.Generator) -> np.ndarray:
+        """Crop RGB uint8 [H, W, 3] -> RGB uint8 [size, size, 3], ready for `preprocessing.normalize`."""
+        size = preprocessing.size
+        if self.rotation or self.shift or self.scale > 1 or self.stretch > 1:
+            image = preprocessing.warp(crop, self.matrix(rng))
+        else:
+            image = preprocessing.fit(crop)
+        room = image.shape[0] - size
+        if self.crop == "corners" and room:
+            place = rng.integers(5)
+            top, left = (room // 2, room // 2) if place == 4 else (room * (place // 2), room * (place % 2))
+            image = image[top : top + size, left : left + size]
+        else:
+            image = preprocessing.center(image)
+        if rng.random() < self.flip:
+            image = image[:, ::-1]
+        image = self.light(image, rng)
+        if rng.random() < self.sharpness:
+            image = preprocessing.sharpen(image, rng.uniform(-1, 1))
+        return self.hide(image, rng)
+
+    def matrix(self, rng: np.random.Generator) -> np.ndarray:
+        """A random affine map float64 [2, 3] of the crop onto itself, both of side 1 and centred on 0."""
+        angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation))
+        scale = self.scale ** rng.uniform(-1, 1)
+        stretch = self.stretch ** rng.uniform(-0.5, 0.5)
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        linear = scale * turn @ np.diag([stretch, 1 / stretch])
+        return np.hstack([linear, rng.uniform(-self.shift, self.shift, (2, 1))])
+
+    def light(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Gamma, contrast round the picture's mean, and brightness, by one table of 256 values; then noise."""
+        values = np.linspace(0, 1, 256) ** ((1 + self.gamma) ** rng.uniform(-1, 1))
+        mean = image.mean() / 255
+        values = (values - mean) * (1 + rng.uniform(-self.contrast, self.contrast)) + mean
+        values += rng.uniform(-self.brightness, self.brightness)
+        image = (values.clip(0, 1) * 255).round().astype(np.uint8)[image]
+        if self.noise:
+            # One value for the three channels: grey pictures stay grey.
+            spread = 255 * self.noise * rng.random()
+            noisy = image + spread * rng.standard_normal((*image.shape[:2], 1), np.float32)
+            image = noisy.clip(0, 255).astype(np.uint8)
+        return image
+
+    def hide(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Overwrite a rectangle."""
+        if rng.random() >= self.erase:
+            return image
+        size = image.shape[0]
+        area, aspect = rng.uniform(0.02, 0.2), np.exp(rng.uniform(-1, 1))
+        height, width = (max(int(size * min((area * ratio) ** 0.5, 1)), 1) for ratio in (aspect, 1 / aspect))
+        top, left = rng.integers(size - height + 1), rng.integers(size - width + 1)
+        fill = rng.integers(256, size=(height, width, 1)) if rng.random() < 0.5 else rng.integers(256)
+        image = image.copy()
+        image[top : top + height, left : left + width] = fill
+        return image

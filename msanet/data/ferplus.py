@@ -1,0 +1,130 @@
+"""FERPlus (Barsoum et al., ICMI 2016): FER2013's pictures with the votes of ten annotators."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from msanet.data import subsets
+from msanet.data.samples import Sample
+from msanet.errors import InputError
+from msanet.expressions import EXPRESSIONS
+
+CODES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+"""The order of the csv's columns, and of the class codes in the subset lists."""
+
+COLUMNS = (*CODES, "unknown", "NF")
+FOLDERS = {"train": "FER2013Train", "validation": "FER2013Valid", "test": "FER2013Test"}
+USAGES = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
+LISTS = {
+    "pose30": ("pose_30_ferplus_list.txt", r"(?P<label>[0-7])/(?P<name>fer\d{7})\.\w+\s*$"),
+    "pose45": ("pose_45_ferplus_list.txt", r"(?P<label>[0-7])/(?P<name>fer\d{7})\.\w+\s*$"),
+    "occlusion": ("occlusion_ferplus_list.txt", r"(?P<label>[0-7])_(?P<name>fer\d{7})\.\w+(\s|$)"),
+}
+LAYOUT = "FER2013Train/, FER2013Valid/, FER2013Test/ with ferNNNNNNN.png, fer2013new.csv; subsets/ with the lists"
+PROTOCOL = "majority protocol (votes of one annotator alone dropped; the top vote holds more than half of the rest)"
+OFFICIAL_COUNTS = {
+    "train": dict(zip(CODES, (8739, 7287, 3149, 3013, 2099, 119, 532, 119), strict=True)),
+    "test": dict(zip(CODES, (1089, 893, 396, 384, 273, 18, 83, 16), strict=True)),
+}
+"""Pictures of each expression under the majority protocol, duplicates included."""
+LICENSE = "labels MIT (Microsoft); pictures FER2013, ICML 2013 challenge: research use, not to be redistributed"
+
+
+def read(root: Path, split: str, *, protocol: str = "majority", duplicates: bool = False) -> list[Sample]:
+    """The samples of a split, `votes` holding the annotators' distribution.
+
+    Votes of one annotator alone are dropped, as in FERPlus's own code. A picture whose top vote is "unknown" or "NF"
+    (no face) is left out.
+
+    Args:
+        root: folder of the official layout.
+        split: "train", "validation" or "test".
+        protocol: "majority": the top vote must hold more than half of the votes that remain (25,057 / 3,199 / 3,152
+            pictures); "top": it need not (28,386 / 3,553 / 3,545).
+        duplicates: keep training pictures that repeat a validation or test picture pixel for pixel. The literature
+            trains with them.
+
+    Raises:
+        InputError: the folder is not of the layout, pictures are missing, or a line of the csv is broken.
+    """
+    if split not in FOLDERS:
+        raise InputError(f"ferplus has no split {split!r}: choose one of {', '.join(FOLDERS)}")
+    if protocol not in ("majority", "top"):
+        raise InputError(f"ferplus has no protocol {protocol!r}: choose majority or top")
+    votes = {name: row for name, (usage, row) in read_votes(root / "fer2013new.csv").items() if usage == split}
+    samples = []
+    for name, row in votes.items():
+        kept = np.where(row > 1, row, 0)
+        top = int(kept.argmax())
+        share = kept[top] / max(kept.sum(), 1)
+        if top >= len(CODES) or share == 0 or (protocol == "majority" and share <= 0.5):
+            continue
+        shares = dict(zip(CODES, kept[: len(CODES)] / kept[: len(CODES)].sum(), strict=True))
+        distribution = tuple(float(shares[expression]) for expression in EXPRESSIONS)
+        samples.append(Sample(root / FOLDERS[split] / name, CODES[top], distribution))
+    present = {path.name for path in (root / FOLDERS[split]).glob("*.png")}
+    missing = [sample.path.name for sample in samples if sample.path.name not in present]
+    if missing:
+        raise InputError(
+            f"{root / FOLDERS[split]}: {len(missing)} of {len(samples)} pictures are missing, the first {missing[0]}; "
+            "unpack FERPlus again"
+        )
+    if split == "train" and not duplicates:
+        held_out = {digest(path) for other in ("validation", "test") for path in (root / FOLDERS[other]).glob("*.png")}
+        samples = [sample for sample in samples if digest(sample.path) not in held_out]
+    return samples
+
+
+def read_votes(path: Path) -> dict[str, tuple[str, np.ndarray]]:
+    """Picture name -> (split, votes int64 [10] in the order of `COLUMNS`); of a name that stands twice, the last row.
+
+    Raises:
+        InputError: the file is missing or a line is broken.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing: give the folder of FERPlus's official layout ({LAYOUT})")
+    votes: dict[str, tuple[str, np.ndarray]] = {}
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        absent = {"Usage", "Image name", *COLUMNS} - set(reader.fieldnames or ())
+        if absent:
+            raise InputError(
+                f"{path} lacks the columns {', '.join(sorted(absent))}: it is not FERPlus's fer2013new.csv"
+            )
+        for row in reader:
+            try:
+                # 173 rows have no name: all NF, and not among the pictures.
+                if row["Image name"]:
+                    numbers = np.array([int(row[column]) for column in COLUMNS])
+                    votes[row["Image name"]] = (USAGES[row["Usage"]], numbers)
+            except (KeyError, ValueError, TypeError):
+                raise InputError(f"{path}, line {reader.line_num}: not a usage and ten numbers; correct it") from None
+    return votes
+
+
+def digest(path: Path) -> bytes:
+    """Of the file: FERPlus writes equal pictures as equal files."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+
+
+def read_subset(root: Path, name: str, *, own_labels: bool = False) -> list[Sample]:
+    """Pose-FERPlus or Occlusion-FERPlus: the test pictures of the list that pass the majority protocol.
+
+    Args:
+        root: folder of the official layout, with the published lists in subsets/.
+        name: "pose30", "pose45" or "occlusion".
+        own_labels: the list's labels in place of the majority protocol's.
+
+    Raises:
+        InputError: no such subset, or its list is missing or broken.
+    """
+    if name not in LISTS:
+        raise InputError(f"ferplus has no subset {name!r}: choose one of {', '.join(LISTS)}")
+    file, pattern = LISTS[name]
+    labels = subsets.read_list(root / "subsets" / file, pattern)
+    chosen = subsets.select(read(root, "test"), labels)
+    return subsets.relabel(chosen, labels, CODES) if own_labels else chosen

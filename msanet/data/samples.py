@@ -1,0 +1,162 @@
+"""A labelled picture, the one Dataset over them, and the order in which training sees them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from msanet import images
+from msanet.data.augmentation import Augmentation
+from msanet.errors import InputError
+from msanet.expressions import EXPRESSIONS
+from msanet.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled face.
+
+    Args:
+        path: the picture.
+        expression: its label, a name of `EXPRESSIONS`.
+        votes: share of the annotators' votes for each of `EXPRESSIONS`, summing to 1; empty where there is one label.
+        box: x1, y1, x2, y2 in pixels of the face in the picture; None: the picture is the face crop.
+    """
+
+    path: Path
+    expression: str
+    votes: tuple[float, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+
+    def crop(self) -> np.ndarray:
+        """The face, RGB uint8 [H, W, 3].
+
+        Raises:
+            InputError: the picture cannot be read, or the box lies outside of it.
+        """
+        picture = images.read(self.path)
+        if self.box is None:
+            return picture
+        x1, y1, x2, y2 = (max(round(value), 0) for value in self.box)
+        crop = picture[y1:y2, x1:x2]
+        if 0 in crop.shape:
+            raise InputError(f"{self.path}: the face box {self.box} lies outside the picture; correct the label file")
+        return crop
+
+    def target(self, expressions: Sequence[str], soft: bool) -> np.ndarray:
+        """Float32 [len(expressions)] summing to 1: the votes if `soft` and there are any, else 1 at the label."""
+        if soft and self.votes:
+            votes = np.array([self.votes[EXPRESSIONS.index(name)] for name in expressions], np.float32)
+            if votes.sum() > 0:
+                return votes / votes.sum()
+        return np.array([name == self.expression for name in expressions], np.float32)
+
+
+def count(samples: Sequence[Sample], expressions: Sequence[str] = EXPRESSIONS) -> dict[str, int]:
+    """Number of samples of each expression."""
+    counts = Counter(sample.expression for sample in samples)
+    return {name: counts[name] for name in expressions}
+
+
+class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Samples -> (network input float32 [3, size, size], target float32 [K] summing to 1).
+
+    Each picture's augmentation is drawn from (seed, epoch, index), so it depends neither on the number of workers nor
+    on where a run was interrupted.
+
+    Args:
+        samples: all of whose expressions are in `expressions`.
+        preprocessing: of the network.
+        expressions: names of the K classes.
+        soft: targets are the annotators' votes where there are any.
+        augmentation: None for evaluation.
+        seed: of the augmentation.
+        small: (size, epochs): the first so many epochs come at this smaller size.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        preprocessing: Preprocessing,
+        expressions: Sequence[str],
+        *,
+        soft: bool = False,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        small: tuple[int, int] = (0, 0),
+    ) -> None:
+        self.samples, self.preprocessing, self.expressions = samples, preprocessing, expressions
+        self.small_epochs = small[1]
+        self.small = replace(preprocessing, size=small[0], resize=None) if self.small_epochs else preprocessing
+        self.soft, self.augmentation, self.seed = soft, augmentation, seed
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int | tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+        epoch, place, index = index if isinstance(index, tuple) else (0, index, index)
+        sample = self.samples[index]
+        if self.augmentation is None:
+            image = self.preprocessing([sample.crop()])[0]
+        else:
+            # The place in the epoch is in the seed because class balancing shows a rare picture several times.
+            rng = np.random.default_rng((self.seed, epoch, place))
+            preprocessing = self.small if epoch < self.small_epochs else self.preprocessing
+            image = preprocessing.normalize(self.augmentation(sample.crop(), preprocessing, rng)[None])[0]
+        return torch.from_numpy(image), torch.from_numpy(sample.target(self.expressions, self.soft))
+
+
+class EpochSampler(Sampler[tuple[int, int, int]]):
+    """Yields (epoch, place, index) in an order drawn from (seed, epoch) alone.
+
+    Args:
+        samples: to draw from.
+        balance: 0 shows each picture once an epoch; 1 draws, with replacement, each expression equally often; between
+            them an expression of c pictures is drawn in proportion to c ** (1 - balance).
+        seed: of the order.
+    """
+
+    def __init__(self, samples: Sequence[Sample], balance: float = 0.0, seed: int = 0) -> None:
+        counts = Counter(sample.expression for sample in samples)
+        weights = np.array([counts[sample.expression] ** -balance for sample in samples])
+        self.weights, self.balance, self.seed, self.epoch = weights / weights.sum(), balance, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        size = len(self.weights)
+        order = rng.choice(size, size, p=self.weights) if self.balance else rng.permutation(size)
+        return ((self.epoch, place, int(index)) for place, index in enumerate(order))
+
+
+def evaluation_loader(
+    dataset: FaceDataset, batch_size: int = 64, workers: int = 0
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """The whole data set once, in its order."""
+    return DataLoader(dataset, batch_size, num_workers=workers)
+
+
+def training_loader(
+    dataset: FaceDataset, sampler: EpochSampler, batch_size: int, workers: int = 0
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """An epoch in the sampler's order; a last batch too small to fill is left out."""
+    return DataLoader(
+        dataset,
+        batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        drop_last=len(dataset) > batch_size,
+        persistent_workers=workers > 0,
+    )

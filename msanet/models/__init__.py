@@ -1,0 +1,58 @@
+"""Name -> network. A new network is one file in this folder and one line here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from msanet.errors import InputError
+from msanet.models.blocks import Explanation, Network
+from msanet.models.msanet import MSANet, msanet_ms, msanet_ms_as
+from msanet.models.resnet import ResNet18
+
+__all__ = ["NETWORKS", "Explanation", "Network", "count_cost", "create_network"]
+
+NETWORKS: dict[str, Callable[..., Network]] = {
+    "resnet18": ResNet18,
+    "msanet_ms": msanet_ms,
+    "msanet_ms_as": msanet_ms_as,
+    "msanet": MSANet,
+}
+
+
+def create_network(name: str, num_classes: int = 7, **arguments: Any) -> Network:
+    """A network by name, float32 [N, 3, H, W] -> logits [N, num_classes], freshly initialised.
+
+    Args:
+        name: a key of `NETWORKS`.
+        num_classes: number of expressions.
+        arguments: named arguments of that network.
+
+    Raises:
+        InputError: no such network or argument, or a value out of its range.
+    """
+    if name not in NETWORKS:
+        raise InputError(f"there is no network {name!r}: choose one of {', '.join(NETWORKS)}")
+    if num_classes < 2:
+        raise InputError(f"num_classes is {num_classes}: a network needs at least two")
+    known = inspect.signature(MSANet if name.startswith("msanet") else NETWORKS[name]).parameters
+    unknown = set(arguments) - set(known) - set(inspect.signature(NETWORKS[name]).parameters)
+    if unknown:
+        raise InputError(f"network {name} has no argument {', '.join(sorted(unknown))}; it has {', '.join(known)}")
+    return NETWORKS[name](num_classes, **arguments)
+
+
+def count_cost(network: Network, size: int) -> tuple[int, int]:
+    """Parameters, and multiply-adds of convolutions and linear layers for one picture of `size` x `size` pixels."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    training = network.training
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network.eval()(torch.zeros(1, 3, size, size))
+    network.train(training)
+    return parameters, counter.get_total_flops() // 2

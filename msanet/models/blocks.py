@@ -1,0 +1,127 @@
+"""Layers that several networks share, and the head that explains itself.
+
+Letters: B batch, C channels, H W height and width, K classes, D pooled features.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from msanet.errors import InputError
+
+
+class Explanation(NamedTuple):
+    """Everything one forward pass tells.
+
+    Attributes:
+        logits: float [B, K].
+        embedding: float [B, D], the pooled features.
+        evidence: float [B, K, H, W], the class activation maps: their mean over H and W equals the logits.
+        attention: float [B, N, H, W] in 0..1, the spatial attention maps of the N branches; N is 0 without attention.
+    """
+
+    logits: Tensor
+    embedding: Tensor
+    evidence: Tensor
+    attention: Tensor
+
+
+class Network(nn.Module):
+    """A feature extractor under global average pooling and one linear layer `fc`.
+
+    Because the head is linear, applying `fc` at every position before pooling gives an exact map of the evidence for
+    each class; neither a gradient nor a second pass is needed.
+    """
+
+    fc: nn.Linear
+
+    @abstractmethod
+    def feature_maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """float [B, 3, H, W] -> feature maps [B, D, h, w] and the branches' spatial attention maps [B, 1, h, w]."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float [B, 3, H, W] -> logits [B, K]."""
+        features, _ = self.feature_maps(images)
+        return self.fc(features.mean(dim=(2, 3)))
+
+    def explain(self, images: Tensor) -> Explanation:
+        """float [B, 3, H, W] -> logits and where they come from."""
+        features, attention = self.feature_maps(images)  # [B, D, h, w]
+        embedding = features.mean(dim=(2, 3))  # [B, D]
+        evidence = nn.functional.conv2d(features, self.fc.weight[:, :, None, None], self.fc.bias)  # [B, K, h, w]
+        maps = torch.cat(attention, dim=1) if attention else features.new_zeros(len(features), 0, *features.shape[2:])
+        return Explanation(self.fc(embedding), embedding, evidence, maps)
+
+
+class Stem(Network):
+    """The paper's feature pre-extractor (section 2.1): ResNet-18 up to its second layer, 3xHxW -> 128 x H/8 x W/8.
+
+    torchvision makes the layers and names them, so published ResNet-18 weights load as they are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        resnet = resnet18()
+        self.conv1, self.bn1, self.relu, self.maxpool = resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool
+        self.layer1, self.layer2 = resnet.layer1, resnet.layer2
+
+    def stem(self, images: Tensor) -> Tensor:
+        """float [B, 3, H, W] -> [B, 128, H/8, W/8]."""
+        maps = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # [B, 64, H/4, W/4]
+        return self.layer2(self.layer1(maps))  # [B, 128, H/8, W/8]
+
+    def load_stem(self, state: Mapping[str, Tensor]) -> None:
+        """Take the stem's weights out of a ResNet-18 state dict (ImageNet, faces); the rest of it is ignored.
+
+        Raises:
+            InputError: a weight is missing or has another shape.
+        """
+        own = self.state_dict()
+        for name in (name for name in own if name.split(".")[0] in ("conv1", "bn1", "layer1", "layer2")):
+            if name not in state or state[name].shape != own[name].shape:
+                raise InputError(f"the stem weights lack {name} of shape {list(own[name].shape)}: give a ResNet-18's")
+            own[name] = state[name]
+        self.load_state_dict(own)
+
+
+def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    """A convolution that keeps the size (divided by the stride), without bias, and its BatchNorm."""
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs)]
+
+
+class CBAM(nn.Module):
+    """Convolutional block attention: channel, then spatial (Woo et al., ECCV 2018, section 3; the paper's 2.3).
+
+    Args:
+        channels: C.
+        reduction: of the shared two-layer perceptron of the channel attention.
+        kernel: of the spatial attention's convolution.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16, kernel: int = 7) -> None:
+        super().__init__()
+        hidden = max(channels // reduction, 1)
+        self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, channels))
+        self.spatial = nn.Sequential(*conv_bn(2, 1, kernel))
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, C, H, W] -> refined maps [B, C, H, W] and the spatial attention [B, 1, H, W] in 0..1."""
+        channel = torch.sigmoid(self.mlp(maps.mean(dim=(2, 3))) + self.mlp(maps.amax(dim=(2, 3))))  # [B, C]
+        maps = maps * channel[:, :, None, None]
+        pooled = torch.cat([maps.amax(dim=1, keepdim=True), maps.mean(dim=1, keepdim=True)], dim=1)  # [B, 2, H, W]
+        spatial = torch.sigmoid(self.spatial(pooled))  # [B, 1, H, W]
+        return maps * spatial, spatial
+
+
+def initialize(network: nn.Module) -> None:
+    """He initialisation of convolutions, as in ResNet (the paper does not say)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,0 +1,195 @@
+"""Face crop -> network input, as data that travels with the weights.
+
+Training, evaluation and recognition all end here, so one face gives the same numbers everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from msanet.errors import InputError
+
+FILTERS = ("linear", "cubic")
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a crop is cut from a photograph, so that it looks like the crops the network was trained on.
+
+    Without a template the crop is a square centred on the detector's box, its side `scale` times the geometric mean
+    of the box's sides. With a template it is the similarity transform that brings the five landmarks nearest to it.
+
+    Args:
+        scale: side of the square relative to the geometric mean of the box's width and height.
+        level: turn the square so that the line between the eyes is level.
+        template: five (x, y) in 0..1 of the crop: right eye, left eye, nose, right and left mouth corner as seen in
+            a frontal picture from left to right; None cuts by the box.
+    """
+
+    scale: float = 1.0
+    level: bool = True
+    template: tuple[tuple[float, float], ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise InputError(f"framing scale is {self.scale}: it must be over 0")
+        if self.template is not None and (len(self.template) != 5 or any(len(point) != 2 for point in self.template)):
+            raise InputError("a framing template is five (x, y) pairs")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to a face crop on its way into a network.
+
+    Args:
+        size: side of the network's input, pixels.
+        resize: side to which the crop is resized before the centre `size` x `size` is cut out of it; None: `size`.
+        gray: replace the colours by their luma (ITU-R BT.601), repeated in the three channels.
+        filter: interpolation when a crop is enlarged, "linear" or "cubic"; shrinking always averages over area.
+        mean, std: per channel (RGB), of values in 0..1.
+        mirror: average the logits of the crop and of its mirror image.
+        framing: how the crop is cut from a photograph.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    size: int = 64
+    resize: int | None = None
+    gray: bool = False
+    filter: str = "linear"
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    mirror: bool = False
+    framing: Framing = field(default_factory=Framing)
+
+    def __post_init__(self) -> None:
+        if self.size < 16:
+            raise InputError(f"size is {self.size}: the networks need at least 16 pixels")
+        if self.resize is not None and self.resize < self.size:
+            raise InputError(f"resize is {self.resize}, less than size {self.size}: give at least {self.size}")
+        if self.filter not in FILTERS:
+            raise InputError(f"filter is {self.filter!r}: choose one of {', '.join(FILTERS)}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise InputError("mean and std are three numbers each, std over 0")
+
+    def fit(self, crop: np.ndarray, side: int | None = None) -> np.ndarray:
+        """Resize a crop and apply the colour rule, without cutting.
+
+        Args:
+            crop: RGB uint8 [H, W, 3].
+            side: side of the result; None: `resize`, or `size` without it.
+
+        Returns:
+            RGB uint8 [side, side, 3].
+        """
+        import cv2
+
+        side = side or self.resize or self.size
+        height, width = crop.shape[:2]
+        if self.gray:
+            crop = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+        if (height, width) != (side, side):
+            enlarge = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}[self.filter]
+            shrinks = height * width > side * side
+            crop = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA if shrinks else enlarge)
+        return cv2.cvtColor(crop, cv2.COLOR_GRAY2RGB) if self.gray else crop
+
+    def warp(self, crop: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+        """As `fit`, and moved by an affine map on the way, in one interpolation; edge pixels fill what comes in.
+
+        Args:
+            crop: RGB uint8 [H, W, 3].
+            matrix: float [2, 3], where the content goes, in units of the side with the origin in the centre.
+
+        Returns:
+            RGB uint8 [side, side, 3], side being `resize` or `size`.
+        """
+        import cv2
+
+        side = self.resize or self.size
+        if crop.shape[0] * crop.shape[1] > side * side or self.gray:
+            # Shrinking averages over area first, as in `fit`; small crops are warped from their own pixels.
+            crop = self.fit(crop, min(side, max(crop.shape[:2])))
+        height, width = crop.shape[:2]
+        to_unit = np.array([[1 / width, 0, 0.5 / width - 0.5], [0, 1 / height, 0.5 / height - 0.5], [0, 0, 1]])
+        from_unit = np.array([[side, 0, 0.5 * side - 0.5], [0, side, 0.5 * side - 0.5], [0, 0, 1]])
+        forward = from_unit @ np.vstack([matrix, [0, 0, 1]]) @ to_unit
+        interpolation = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}[self.filter]
+        return cv2.warpAffine(crop, forward[:2], (side, side), flags=interpolation, borderMode=cv2.BORDER_REPLICATE)
+
+    def sharpen(self, image: np.ndarray, amount: float) -> np.ndarray:
+        """Blur (`amount` -1..0) or sharpen (0..1) an image uint8 [H, W, 3] by a Gaussian of up to 1/32 of its side."""
+        import cv2
+
+        sigma = max(abs(amount) if amount < 0 else 0.5, 1e-3) * image.shape[0] / 32
+        blurred = cv2.GaussianBlur(image, (0, 0), sigma)
+        if amount < 0:
+            return blurred
+        return cv2.addWeighted(image, 1 + 2 * amount, blurred, -2 * amount, 0)
+
+    def center(self, image: np.ndarray) -> np.ndarray:
+        """The centre [size, size, 3] of an image at least that large."""
+        top, left = ((side - self.size) // 2 for side in image.shape[:2])
+        return image[top : top + self.size, left : left + self.size]
+
+    def normalize(self, images: np.ndarray) -> np.ndarray:
+        """RGB uint8 [N, size, size, 3] -> float32 [N, 3, size, size], normalised by `mean` and `std`."""
+        scale = 1.0 / (255.0 * np.asarray(self.std, np.float32))
+        offset = np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)
+        return np.ascontiguousarray((images * scale - offset).transpose(0, 3, 1, 2), dtype=np.float32)
+
+    def __call__(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+        """Crops of any sizes, RGB uint8 [H, W, 3] -> network input, float32 [N, 3, size, size]."""
+        images = [self.center(self.fit(crop)) for crop in crops]
+        return self.normalize(np.stack(images)) if images else np.empty((0, 3, self.size, self.size), np.float32)
+
+    def average_views(self, network: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
+        """The network's output, averaged over the mirrored view as well if `mirror` says so.
+
+        Args:
+            network: float32 [N, 3, size, size] -> float32 [N, K].
+            images: float32 [N, 3, size, size].
+
+        Returns:
+            float32 [N, K].
+        """
+        outputs = network(images)
+        if self.mirror:
+            outputs = (outputs + network(np.ascontiguousarray(images[..., ::-1]))) / 2
+        return outputs
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain lists, numbers and strings, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """The inverse of `to_dict`, also after a way through JSON.
+
+        Raises:
+            InputError: an unknown name or a value out of its range.
+        """
+        values = dict(values)
+        for group, known in ((values, cls), (values.get("framing") or {}, Framing)):
+            unknown = set(group) - {item.name for item in fields(known)}
+            if unknown:
+                raise InputError(f"preprocessing has unknown fields: {', '.join(sorted(unknown))}; update msanet")
+        framing = dict(values.pop("framing", None) or {})
+        if framing.get("template") is not None:
+            framing["template"] = tuple((float(x), float(y)) for x, y in framing["template"])
+        for name in ("mean", "std"):
+            if name in values:
+                values[name] = tuple(float(value) for value in values[name])
+        return cls(**values, framing=Framing(**framing))
+
+
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Logits [N, K] -> probabilities float32 [N, K], sharpened or softened by a calibration `temperature`."""
+    scaled = logits.astype(np.float64) / temperature
+    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)

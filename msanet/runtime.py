@@ -1,0 +1,121 @@
+"""ONNX sessions: threads, providers and metadata; the only file that imports onnxruntime."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from msanet.errors import InputError
+
+METADATA_KEY = "msanet"
+"""Key of the ONNX file's custom metadata under which our JSON lies."""
+
+DEFAULT_THREADS = 8
+"""Most threads taken without being asked: small networks gain nothing from more."""
+
+
+def available_threads() -> int:
+    """Threads used when none are asked for: the processors this process may run on, `DEFAULT_THREADS` at most."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(processors, DEFAULT_THREADS)
+
+
+class Session:
+    """An ONNX network ready to run; several threads may run it at once.
+
+    Args:
+        model: path of an ONNX file, or its bytes.
+        threads: processor threads for one run; None: `available_threads()`.
+        providers: onnxruntime's execution providers in order of preference; None: the processor.
+
+    Attributes:
+        name: the path, or "the ONNX bytes".
+        outputs: names of the network's outputs.
+
+    Raises:
+        InputError: the file is missing or no ONNX network, `threads` is under 1 or a provider is not installed.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes,
+        threads: int | None = None,
+        providers: Sequence[str] | None = None,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise InputError(f"threads is {threads}: give 1 or more, or none for all processors")
+        self.name = "the ONNX bytes" if isinstance(model, bytes) else os.fspath(model)
+        if not isinstance(model, bytes):
+            _check_file(Path(model))
+
+        import onnxruntime
+
+        onnxruntime.set_default_logger_severity(3)  # errors only: warnings are about its own optimisations
+        missing = set(providers or ()) - set(onnxruntime.get_available_providers())
+        if missing:
+            raise InputError(
+                f"onnxruntime here has no {', '.join(sorted(missing))}: "
+                f"choose among {', '.join(onnxruntime.get_available_providers())}"
+            )
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads or available_threads()
+        options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model if isinstance(model, bytes) else self.name,
+                options,
+                providers=list(providers or ["CPUExecutionProvider"]),
+            )
+        except Exception as error:  # onnxruntime's own exceptions have no common base
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{self.name} cannot be loaded as ONNX ({reason}): export or download it again") from None
+        self.outputs = [output.name for output in self._session.get_outputs()]
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """What the file says about its network: name, expressions, preprocessing, scores and more.
+
+        Raises:
+            InputError: the file was not written by msanet.
+        """
+        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        try:
+            metadata = json.loads(text or "")
+        except ValueError:
+            metadata = None
+        if not isinstance(metadata, dict):
+            raise InputError(
+                f"{self.name} has no msanet metadata, so its preprocessing and expressions are unknown: "
+                "write it with msanet export"
+            )
+        return metadata
+
+    def run(self, outputs: Sequence[str], inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The outputs named, for inputs by name."""
+        results: list[np.ndarray] = self._session.run(list(outputs), dict(inputs))
+        return results
+
+
+def _check_file(path: Path) -> None:
+    """Name what the file is when it cannot be ONNX, before onnxruntime's long sentences do."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: check the path, or choose a model that msanet models lists")
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened ({error.strerror}): check its permissions") from None
+    # a pickle begins with its protocol, torch's archive of pickles is a zip
+    if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or start[:4] == b"PK\x03\x04":
+        raise InputError(
+            f"{path} is a pickle, which could run any code: weights load only from safetensors or ONNX files"
+        )
+    if path.suffix == ".safetensors" or start[8:9] == b"{":
+        raise InputError(f"{path} is safetensors, which recognition does not run: write it as ONNX with msanet export")

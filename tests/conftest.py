@@ -1,0 +1,230 @@
+"""What several test files need: a tiny network in ONNX, and faces to look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from msanet.expressions import EXPRESSIONS
+from msanet.preprocessing import Framing, Preprocessing
+
+
+def build_model(path: Path, *, preprocessing: Preprocessing, metadata: dict[str, object] | None = None) -> Path:
+    """Write a network that keeps the contract of `msanet export`: a convolution, pooling, a linear layer; seeded.
+
+    Args:
+        path: the ONNX file.
+        preprocessing: what the metadata says.
+        metadata: written instead of the usual; {} leaves it out.
+    """
+    onnx = pytest.importorskip("onnx")
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+    random = np.random.default_rng(0)
+    features, classes, size = 8, len(EXPRESSIONS), preprocessing.size
+    constants = {
+        "convolution": random.normal(0, 0.3, (features, 3, 4, 4)),
+        "linear": random.normal(0, 2.0, (classes, features, 1, 1)),
+        "bias": random.normal(0, 0.5, classes),
+        "minus_one": np.array([0, -1], np.int64),
+    }
+    nodes = [
+        helper.make_node("Conv", ["images", "convolution"], ["map"], strides=[4, 4]),
+        helper.make_node("Relu", ["map"], ["relu"]),
+        helper.make_node("Conv", ["relu", "linear", "bias"], ["evidence"]),
+        helper.make_node("GlobalAveragePool", ["evidence"], ["pooled_evidence"]),
+        helper.make_node("Reshape", ["pooled_evidence", "minus_one"], ["logits"]),
+        helper.make_node("GlobalAveragePool", ["relu"], ["pooled"]),
+        helper.make_node("Reshape", ["pooled", "minus_one"], ["embedding"]),
+    ]
+    real = onnx.TensorProto.FLOAT
+    shapes = {"logits": ["N", classes], "embedding": ["N", features], "evidence": ["N", classes, size // 4, size // 4]}
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("images", real, ["N", 3, size, size])],
+        [helper.make_tensor_value_info(name, real, shape) for name, shape in shapes.items()],
+        [
+            numpy_helper.from_array(value if value.dtype == np.int64 else value.astype(np.float32), name)
+            for name, value in constants.items()
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    if metadata is None:
+        metadata = {
+            "name": "tiny",
+            "network": "msanet",
+            "arguments": {},
+            "expressions": list(EXPRESSIONS),
+            "preprocessing": preprocessing.to_dict(),
+            "temperature": 1.5,
+            "scores": {},
+            "description": "random numbers",
+        }
+    if metadata:
+        helper.set_model_props(model, {"msanet": json.dumps(metadata)})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX file of eight expressions, inputs 32 x 32, mirrored views averaged."""
+    path = tmp_path_factory.mktemp("model") / "tiny.onnx"
+    return build_model(path, preprocessing=Preprocessing(size=32, resize=36, mirror=True, framing=Framing(1.05)))
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> Callable[..., Path]:
+    """Writes further models; see `build_model`."""
+    return lambda name="other.onnx", **arguments: build_model(tmp_path / name, **arguments)
+
+
+@pytest.fixture(scope="session")
+def portrait() -> np.ndarray:
+    """A real photograph of one face, RGB uint8 [600, 512, 3]: Grace Hopper, out of matplotlib."""
+    matplotlib = pytest.importorskip("matplotlib")
+    from msanet.images import read
+
+    return read(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg")
+
+
+# -- the lab: tiny data sets in the official layouts ------------------------------------------------------------------
+
+FERPLUS_COLUMNS = (
+    "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF",
+)  # fmt: skip
+
+# (usage, number in the file name or None, votes). The number counts the pictures, so it is not the row. Rows without a
+# name are in the official file too, and so are names that stand twice: the picture belongs to the last row.
+FERPLUS_ROWS: tuple[tuple[str, int | None, dict[str, int]], ...] = (
+    ("Training", None, {"NF": 10}),
+    ("Training", 0, {"neutral": 10}),
+    ("Training", 1, {"happiness": 9, "surprise": 1}),
+    ("Training", None, {"NF": 10}),
+    ("Training", 2, {"surprise": 7, "fear": 3}),
+    ("Training", 3, {"sadness": 6, "neutral": 4}),
+    ("Training", 4, {"anger": 8, "disgust": 2}),
+    ("Training", 5, {"disgust": 6, "anger": 3, "contempt": 1}),
+    ("Training", 6, {"fear": 6, "surprise": 4}),
+    ("Training", 7, {"contempt": 7, "neutral": 3}),
+    ("Training", 8, {"neutral": 4, "unknown": 6}),  # left out: the top is unknown
+    ("Training", 9, {"happiness": 3, "NF": 7}),  # left out: the top is no face
+    ("Training", 10, {"neutral": 5, "sadness": 5}),  # no majority
+    ("Training", 11, {"sadness": 4, "neutral": 3, "anger": 3}),  # no majority
+    ("Training", 12, {"anger": 5, "neutral": 1, "surprise": 1, "sadness": 1, "disgust": 1, "fear": 1}),  # 5 of 5
+    ("Training", 13, {"happiness": 10}),  # its pixels are test picture 41's
+    ("Training", 14, {"fear": 10}),  # its pixels are validation picture 30's
+    ("Training", 15, {"happiness": 10}),  # its last row says NF
+    ("Training", 16, {"sadness": 10}),  # its last row says anger
+    ("Training", 17, {column: 1 for column in FERPLUS_COLUMNS}),  # left out: nothing but single votes
+    ("Training", 18, {"neutral": 6, "contempt": 2, "sadness": 2}),
+    ("Training", 19, {"happiness": 6, "unknown": 4}),
+    ("Training", 15, {"NF": 10}),
+    ("Training", 16, {"anger": 10}),
+    ("PublicTest", 30, {"neutral": 10}),
+    ("PublicTest", 31, {"happiness": 10}),
+    ("PublicTest", None, {"NF": 10}),
+    ("PublicTest", 32, {"anger": 4, "disgust": 4, "fear": 2}),  # no majority
+    ("PrivateTest", 40, {"neutral": 10}),
+    ("PrivateTest", 41, {"happiness": 10}),
+    ("PrivateTest", 42, {"surprise": 10}),
+    ("PrivateTest", 43, {"sadness": 10}),
+    ("PrivateTest", 44, {"anger": 10}),
+    ("PrivateTest", 45, {"disgust": 10}),
+    ("PrivateTest", 46, {"fear": 10}),
+    ("PrivateTest", 47, {"contempt": 10}),
+    ("PrivateTest", 48, {"fear": 4, "surprise": 3, "sadness": 3}),  # no majority
+)
+FERPLUS_TWINS = {13: 41, 14: 30}
+# As published, down to the line ends; the class codes are the csv's columns. 44's label in pose30 is not the votes'.
+FERPLUS_LISTS = {
+    "pose_30_ferplus_list.txt": "0/fer0000040.jpg\n3/fer0000043.jpg\n0/fer0000044.jpg\n2/fer0000048.jpg\n",
+    "pose_45_ferplus_list.txt": "3/fer0000043.jpg\n",
+    "occlusion_ferplus_list.txt": (
+        "2_fer0000042.png 8 0\r\n4_fer0000044.png 8 2\r\n6_fer0000046.png 8 3\r\n7_fer0000047.png 8 1\r\n"
+    ),
+}
+
+
+def ferplus_name(number: int) -> str:
+    return f"fer{number:07}.png"
+
+
+def build_ferplus(root: Path) -> Path:
+    """FERPlus in the official layout with all of its traps, 48 x 48 grey pictures of noise."""
+    from PIL import Image
+
+    folders = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}
+    lines = [",".join(("Usage", "Image name", *FERPLUS_COLUMNS))]
+    for usage, number, votes in FERPLUS_ROWS:
+        name = "" if number is None else ferplus_name(number)
+        lines.append(",".join([usage, name, *(str(votes.get(column, 0)) for column in FERPLUS_COLUMNS)]))
+        if number is not None:
+            (root / folders[usage]).mkdir(parents=True, exist_ok=True)
+            noise = np.random.default_rng(FERPLUS_TWINS.get(number, number)).integers(256, size=(48, 48), dtype=np.uint8)
+            Image.fromarray(noise).save(root / folders[usage] / name)
+    (root / "fer2013new.csv").write_text("\n".join(lines) + "\n")
+    (root / "subsets").mkdir()
+    for name, text in FERPLUS_LISTS.items():
+        (root / "subsets" / name).write_bytes(text.encode())
+    return root
+
+
+def build_faces(root: Path, pictures: dict[str, int], noise: float = 25) -> Path:
+    """folder:DIR that can be learned: each expression is its own blocky pattern under noise, 48 x 48 grey.
+
+    Args:
+        root: the folder.
+        pictures: split -> pictures of each expression; "" puts the expressions right below the folder.
+        noise: standard deviation in grey levels.
+    """
+    from PIL import Image
+
+    for split_number, (split, number) in enumerate(pictures.items()):
+        for code, expression in enumerate(EXPRESSIONS):
+            folder = root / split / expression
+            folder.mkdir(parents=True)
+            pattern = np.random.default_rng(code).uniform(60, 195, (3, 3)).repeat(16, axis=0).repeat(16, axis=1)
+            rng = np.random.default_rng((code, split_number))
+            for index in range(number):
+                image = pattern + rng.normal(0, noise, pattern.shape)
+                Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def ferplus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny FERPlus; read only."""
+    return build_ferplus(tmp_path_factory.mktemp("ferplus"))
+
+
+@pytest.fixture
+def own_ferplus(tmp_path: Path) -> Path:
+    """A tiny FERPlus to break."""
+    return build_ferplus(tmp_path / "ferplus")
+
+
+@pytest.fixture(scope="session")
+def faces_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """folder:DIR with 4 training, 2 validation and 2 test pictures of each expression; read only."""
+    return build_faces(tmp_path_factory.mktemp("faces"), {"train": 4, "validation": 2, "test": 2})
+
+
+@pytest.fixture
+def make_faces(tmp_path: Path) -> Callable[..., Path]:
+    """Writes further folders; see `build_faces`."""
+    return lambda pictures, **arguments: build_faces(tmp_path / "faces", pictures, **arguments)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Torch with one thread: tiny networks are fastest so, and results repeat bit for bit."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,338 @@
+"""The rules of the house (DESIGN.md): import order, two wings, one owner per heavy library, a test for each file.
+
+The rules are read from the source by `ast`, imports inside functions included, so a broken rule is found even where no
+test reaches the line. `test_a_planted_violation_is_found` shows that each rule can fail.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import msanet
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "msanet"
+
+# Top to bottom: a file imports only from the ground floor above it and from its own wing above it. A name that has no
+# file yet keeps its place here.
+GROUND = ("errors", "expressions", "images", "preprocessing", "runtime", "faces", "drawing")
+LAB = ("models", "data", "weights", "predict", "evaluate", "train", "ablate")
+DOOR = ("export",)  # from the lab to the shop: may see both
+SHOP = ("recognizer", "video", "batch", "serve")
+TOP = ("__init__", "__main__")  # may see everything
+ORDER = (*GROUND, *LAB, *DOOR, *SHOP, *TOP)
+FOLDERS = ("models", "data")
+
+# Heavy library -> the files that may import it. Everybody else asks one of them.
+OWNERS: dict[str, tuple[str, ...]] = {
+    "cv2": ("images", "preprocessing", "faces", "drawing", "video"),
+    "onnxruntime": ("runtime",),
+    "torch": (*LAB, *DOOR),
+    "torchvision": (*LAB, *DOOR),
+    "accelerate": ("predict", "evaluate", "train", "ablate"),
+    "safetensors": ("weights",),
+    "pydantic": ("data", "train", "serve"),
+    "yaml": ("train",),
+    "matplotlib": ("evaluate", "ablate"),
+    "tensorboard": ("train",),
+    "onnx": ("export",),
+    "onnxscript": ("export",),
+    "av": ("video",),
+}
+# Imported at first use, so never at the top of a file.
+LATE = ("cv2", "onnxruntime", "matplotlib", "onnx", "onnxscript", "av")
+# The shop must work where none of these is installed. (pydantic comes with typer, so it is always there.)
+LAB_ONLY = ("torch", "torchvision", "accelerate", "safetensors", "yaml", "matplotlib", "tensorboard", "onnx")
+DRAWERS = ("utils", "util", "common", "core", "helpers", "misc")
+
+PUBLIC = ["Face", "InputError", "Recognition", "Recognizer", "__version__", "create_network"]
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name: `target` is a dotted module, `late` says that it stands inside a function."""
+
+    target: str
+    line: int
+    late: bool
+    typing_only: bool
+
+
+def unit(module: str) -> str:
+    """msanet.models.resnet -> models: the entry of ORDER that a module belongs to."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def modules(package: Path) -> dict[str, Path]:
+    """Dotted name -> file, for each Python file of the package; a folder's __init__ has the folder's name."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = ("msanet", *path.relative_to(package).with_suffix("").parts)
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path: Path, known: set[str]) -> Iterator[Import]:
+    """Every import of a file; `from msanet import images` counts as msanet.images where that is a module."""
+
+    def visit(node: ast.AST, late: bool, typing_only: bool) -> Iterator[Import]:
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in known else str(node.module) for name in full]
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            # require("torch", "train"), import_module("torch"), __import__("torch")
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in ("require", "import_module", "__import__"):
+                names = [str(node.args[0].value)]
+        for name in names:
+            yield Import(name, getattr(node, "lineno", 0), late, typing_only)
+        for child in ast.iter_child_nodes(node):
+            inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            guarded = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test) and child in node.body
+            yield from visit(child, late or inside, typing_only or guarded)
+
+    yield from visit(ast.parse(path.read_text(encoding="utf-8")), False, False)
+
+
+def visible(name: str) -> set[str]:
+    """The entries of ORDER that the file or folder `name` may import from, itself excluded."""
+    above = set(ORDER[: ORDER.index(name)])
+    if name in LAB:
+        return above & {*GROUND, *LAB}
+    if name in SHOP:
+        return above & {*GROUND, *SHOP}
+    return above
+
+
+def violations(package: Path) -> list[str]:
+    """Each broken rule of the import order, the owners, the late libraries and the names, as a sentence."""
+    found = []
+    files = modules(package)
+    edges: dict[str, set[str]] = {}
+    for module, path in files.items():
+        own = unit(module)
+        place = path.relative_to(package.parent)
+        if own not in ORDER:
+            found.append(f"{place} has no place in the import order: give it one in tests/test_layout.py")
+            continue
+        allowed = visible(own) | ({own} if own in FOLDERS else set())
+        edges[module] = set()
+        for item in imports(path, set(files)):
+            where = f"{place}:{item.line}"
+            library = item.target.split(".")[0]
+            if library == "msanet":
+                edges[module].add(item.target)
+                if item.target != module and unit(item.target) not in allowed:
+                    found.append(f"{where} imports {item.target}, which {own} may not see")
+            elif library in OWNERS and not item.typing_only:
+                if own not in OWNERS[library]:
+                    found.append(f"{where} imports {library}, which belongs to {', '.join(OWNERS[library])}")
+                if library in LATE and not item.late:
+                    found.append(f"{where} imports {library} at the top: import it at first use")
+    found += [f"the imports go round in a circle: {' -> '.join(circle)}" for circle in circles(edges)]
+    found += [
+        f"{path.parent.relative_to(package.parent)}: folders are for things people add: {', '.join(FOLDERS)}"
+        for path in sorted(package.glob("*/**/*.py"))
+        if "/".join(path.parent.relative_to(package).parts) not in FOLDERS
+    ]
+    found += [
+        f"{path.relative_to(package.parent)}: name it after what it does"
+        for path in sorted(package.rglob("*"))
+        if path.stem.strip("_") in DRAWERS
+    ]
+    return found
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Circles among the imports, one for each that a walk through all modules meets."""
+    found: list[list[str]] = []
+    done: set[str] = set()
+
+    def walk(module: str, way: list[str]) -> None:
+        if module in way:
+            found.append([*way[way.index(module) :], module])
+        elif module not in done:
+            for target in sorted(edges.get(module, ())):
+                walk(target, [*way, module])
+            done.add(module)
+
+    for module in sorted(edges):
+        walk(module, [])
+    return found
+
+
+def untested(package: Path, tests: Path) -> list[str]:
+    """Files without a test file of their name; those of models/ and data/ may share test_models.py and test_data.py.
+
+    __init__.py is tested here, __main__.py by test_main.py.
+    """
+    found = []
+    for module, path in modules(package).items():
+        if module == "msanet":
+            continue
+        names = {module.split(".")[-1].strip("_"), unit(module).strip("_")}
+        if not any((tests / f"test_{name}.py").exists() for name in names):
+            found.append(f"{path.relative_to(package.parent)} has no tests/test_{unit(module).strip('_')}.py")
+    return found
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh interpreter that sees this source tree."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_the_package_keeps_the_rules():
+    assert violations(PACKAGE) == []
+
+
+def test_every_file_has_its_test_file():
+    assert untested(PACKAGE, ROOT / "tests") == []
+
+
+PLANTED = [
+    ("expressions.py", "from msanet.faces import Face", "faces, which expressions may not see"),
+    ("runtime.py", "def late():\n    from msanet import faces", "faces, which runtime may not see"),
+    ("recognizer.py", "from msanet.evaluate import score", "evaluate, which recognizer may not see"),
+    ("recognizer.py", "def late():\n    from msanet.models import create_network", "may not see"),
+    ("recognizer.py", "class A:\n    def late(self):\n        import torch.nn", "imports torch, which belongs to"),
+    (
+        "recognizer.py",
+        "from msanet.errors import require\nx = require('torch', 'train')",
+        "imports torch, which belongs",
+    ),
+    ("evaluate.py", "from msanet.recognizer import Recognizer", "recognizer, which evaluate may not see"),
+    ("evaluate.py", "def late():\n    import msanet.recognizer", "recognizer, which evaluate may not see"),
+    ("evaluate.py", "def late():\n    import cv2", "imports cv2, which belongs to"),
+    ("models/blocks.py", "from msanet import data", "data, which models may not see"),
+    ("models/blocks.py", "from msanet.models import create_network", "go round in a circle"),
+    ("errors.py", "import msanet", "imports msanet, which errors may not see"),
+    ("faces.py", "import cv2", "imports cv2 at the top"),
+    ("faces.py", "import onnxruntime", "imports onnxruntime, which belongs to runtime"),
+    ("runtime.py", "try:\n    import onnxruntime\nexcept ImportError:\n    pass", "imports onnxruntime at the top"),
+    ("train.py", "import safetensors.torch", "imports safetensors, which belongs to weights"),
+    ("utils.py", "", "utils.py: name it after what it does"),
+    ("data/common.py", "", "common.py: name it after what it does"),
+    ("other.py", "", "no place in the import order"),
+    ("core/__init__.py", "", "core: name it after what it does"),
+    ("faces/__init__.py", "", "folders are for things people add"),
+]
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "words"), PLANTED, ids=[f"{number}-{line[0]}" for number, line in enumerate(PLANTED)]
+)
+def test_a_planted_violation_is_found(tmp_path, file, code, words):
+    package = tmp_path / "msanet"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "pretrained"))
+    before = violations(package)
+    path = package / file
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write("\n" + code + "\n")
+    assert any(words in sentence for sentence in violations(package) if sentence not in before)
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        ("faces.py", "def late():\n    import cv2"),
+        ("faces.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import onnxruntime"),
+        ("recognizer.py", "from msanet.drawing import draw"),
+        ("export.py", "from msanet.models import create_network\nfrom msanet.runtime import Session"),
+        ("models/new.py", "from msanet.models.blocks import Network\nfrom msanet.errors import InputError"),
+        ("__main__.py", "def late():\n    from msanet.recognizer import Recognizer"),
+    ],
+)
+def test_what_is_allowed_is_not_found(tmp_path, file, code):
+    package = tmp_path / "msanet"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "pretrained"))
+    before = violations(package)
+    with (package / file).open("a", encoding="utf-8") as stream:
+        stream.write("\n" + code + "\n")
+    assert [sentence for sentence in violations(package) if sentence not in before] == []
+
+
+def test_a_missing_test_file_is_found(tmp_path):
+    assert any("errors.py has no tests/test_errors.py" in line for line in untested(PACKAGE, tmp_path))
+    (tmp_path / "test_models.py").touch()
+    assert not any("models" in line for line in untested(PACKAGE, tmp_path))
+
+
+def test_the_public_names_are_the_documented_ones():
+    assert sorted(msanet.__all__) == PUBLIC
+    missing = [name for name in PUBLIC if not hasattr(msanet, name)]
+    assert missing == []
+    assert set(PUBLIC) <= set(dir(msanet))
+    with pytest.raises(AttributeError, match="nothing"):
+        msanet.nothing  # noqa: B018
+
+
+def test_import_is_light():
+    code = """
+import sys, time
+start = time.perf_counter()
+import msanet
+print(time.perf_counter() - start, *(name for name in HEAVY if name in sys.modules))
+""".replace("HEAVY", repr(list(OWNERS)))
+    runs = [python(code) for _ in range(5)]
+    assert {run.returncode for run in runs} == {0}, runs[0].stderr
+    words = [run.stdout.split() for run in runs]
+    assert [names for _, *names in words] == [[]] * 5
+    assert min(float(seconds) for seconds, *_ in words) < 0.3
+
+
+def test_the_shop_works_without_the_lab(tiny_model):
+    """Import every file of the ground floor and the shop, and recognise, where torch and its like cannot be found."""
+    names = [f"msanet.{name}" for name in (*GROUND, *SHOP, "__main__") if (PACKAGE / f"{name}.py").exists()]
+    code = f"""
+import importlib, sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {LAB_ONLY!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Blocker())
+for name in {names!r}:
+    importlib.import_module(name)
+import numpy as np
+import msanet
+recognizer = msanet.Recognizer({str(tiny_model)!r})
+picture = np.full((240, 320, 3), 128, np.uint8)
+assert len(recognizer.recognize(picture)) == 0
+assert recognizer.classify([picture]).shape == (1, len(recognizer.expressions))
+print("done")
+"""
+    run = python(code)
+    assert run.stdout.strip() == "done", run.stderr
+
+
+def test_only_the_headless_opencv_is_asked_for():
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *(line for lines in project["optional-dependencies"].values() for line in lines)]
+    assert [line for line in asked if line.startswith(("opencv", "supervision"))] == []
+    heavy = ("torch", "matplotlib", "onnx>", "onnxscript", "safetensors", "accelerate", "tensorboard", "pydantic")
+    assert [line for line in project["dependencies"] if line.startswith(heavy)] == []
+    assert project["version"] == msanet.__version__

@@ -1,0 +1,69 @@
+"""ONNX sessions: loading, refusing, metadata."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+
+from msanet.errors import InputError
+from msanet.preprocessing import Preprocessing
+from msanet.runtime import Session, available_threads
+
+
+def test_a_file_and_its_bytes_run_alike(tiny_model):
+    images = np.random.default_rng(0).normal(size=(3, 3, 32, 32)).astype(np.float32)
+    results = [
+        Session(source, threads=1).run(["logits", "embedding"], {"images": images})
+        for source in (tiny_model, str(tiny_model), tiny_model.read_bytes())
+    ]
+    assert [output.shape for output in results[0]] == [(3, 8), (3, 8)]
+    for other in results[1:]:
+        for first, second in zip(results[0], other, strict=True):
+            assert np.array_equal(first, second)
+
+
+def test_metadata_and_outputs(tiny_model):
+    session = Session(tiny_model)
+    assert session.metadata["name"] == "tiny"
+    assert set(session.outputs) == {"logits", "embedding", "evidence"}
+
+
+def test_metadata_of_others_is_missing(make_model):
+    session = Session(make_model(preprocessing=Preprocessing(size=32), metadata={}))
+    with pytest.raises(InputError, match="no msanet metadata"):
+        _ = session.metadata
+
+
+def test_every_wrong_file_is_one_sentence_with_its_name(tmp_path):
+    with zipfile.ZipFile(tmp_path / "torch.pt", "w") as archive:
+        archive.writestr("data.pkl", "x")
+    bad = {
+        "weights.pth": (pickle.dumps({"a": 1}, protocol=2), "only from safetensors or ONNX"),
+        "torch.pt": ((tmp_path / "torch.pt").read_bytes(), "only from safetensors or ONNX"),
+        "model.safetensors": (b"\x02" + b"\x00" * 7 + b"{}", "msanet export"),
+        "text.onnx": (b"I am no network", "cannot be loaded"),
+        "empty.onnx": (b"", "cannot be loaded"),
+    }
+    for name, (data, words) in bad.items():
+        path = tmp_path / name
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=words) as caught:
+            Session(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="does not exist"):
+        Session(tmp_path / "missing.onnx")
+
+
+def test_wrong_arguments(tiny_model):
+    with pytest.raises(InputError, match="threads is 0"):
+        Session(tiny_model, threads=0)
+    with pytest.raises(InputError, match="CPUExecutionProvider"):
+        Session(tiny_model, providers=["NoSuchProvider"])
+
+
+def test_threads_follow_the_processors():
+    assert 1 <= available_threads() <= 8
