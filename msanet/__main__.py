@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from msanet.errors import InputError
+from msanet.errors import EXTRAS, InputError, missing
 
 if TYPE_CHECKING:
     from msanet.recognizer import Recognition
@@ -134,9 +134,6 @@ def export(
     half: Annotated[bool, typer.Option("--half", help="Store weights in half precision: half the file.")] = False,
 ) -> None:
     """Write a model as ONNX and check that it gives PyTorch's probabilities."""
-    from msanet.errors import require
-
-    require("torch", "export")
     from msanet import export as door
 
     difference = door.export(model, output, half=half)
@@ -295,13 +292,24 @@ def _write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning as a sentence, without the line of code that gave it."""
+    typer.echo(f"msanet: warning: {message}", err=True)
+
+
 def main() -> None:
     """Run the command line; what the user can mend is one sentence and exit code 2."""
     warnings.filterwarnings("ignore", module="PIL")  # about damaged files, of which we say so ourselves
+    warnings.showwarning = _show_warning
     try:
         app(prog_name="msanet")
     except InputError as error:
         typer.echo(f"msanet: {error}", err=True)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        typer.echo(f"msanet: {missing(error.name)}", err=True)
         sys.exit(2)
 
 

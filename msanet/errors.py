@@ -1,9 +1,21 @@
-"""The one exception that means: the user can mend this."""
+"""The one exception that means: the user can mend this; and which extra brings what is not installed."""
 
 from __future__ import annotations
 
 import importlib
 from types import ModuleType
+
+EXTRAS = {
+    "accelerate": "train",
+    "matplotlib": "train",
+    "onnx": "export",
+    "onnxscript": "export",
+    "safetensors": "train",
+    "torch": "train",
+    "torchvision": "train",
+    "yaml": "train",
+}
+"""Libraries that a plain `pip install msanet` does not bring, and the extra that does."""
 
 
 class InputError(ValueError):
@@ -13,14 +25,21 @@ class InputError(ValueError):
     """
 
 
-def require(module: str, extra: str) -> ModuleType:
-    """Import `module`, or say which pip command brings it.
+def missing(module: str) -> str:
+    """The sentence for a library of `EXTRAS` that is not installed."""
+    return f"this needs {module}, which is not installed: run pip install 'msanet[{EXTRAS[module]}]'"
+
+
+def require(module: str) -> ModuleType:
+    """Import a library of `EXTRAS`, or say which pip command brings it.
 
     Raises:
-        InputError: the module is not installed.
+        InputError: it is not installed.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        missing = error.name or module
-        raise InputError(f"this needs {missing}, which is not installed: run pip install 'msanet[{extra}]'") from None
+        name = (error.name or "").partition(".")[0]
+        if name not in EXTRAS:
+            raise
+        raise InputError(missing(name)) from None

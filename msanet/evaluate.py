@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from msanet import data, predict, weights
 from msanet.errors import InputError, require
+from msanet.images import replacing
 from msanet.preprocessing import softmax
 from msanet.runtime import Session
 
@@ -186,7 +186,7 @@ class Report:
             InputError: matplotlib is not installed.
         """
         # Figure by itself draws with Agg and leaves pyplot's global state and windows alone.
-        figure = require("matplotlib.figure", "train").Figure(figsize=(8.6, 8.6), dpi=120, layout="constrained")
+        figure = require("matplotlib.figure").Figure(figsize=(8.6, 8.6), dpi=120, layout="constrained")
         figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
         shares = self.confusion / np.maximum(self.pictures, 1)[:, None]
         axes = figure.add_subplot()
@@ -240,16 +240,13 @@ class Report:
         """
         folder = Path(directory)
         figure = self.draw()
-        try:
+        with replacing(folder / "confusion.png") as path:
             folder.mkdir(parents=True, exist_ok=True)
-            with _replacing(folder / "confusion.png") as path:
-                figure.savefig(path, format="png")
-            with _replacing(folder / "report.md") as path:
-                path.write_text(self.to_markdown(), encoding="utf-8")
-            with _replacing(folder / "report.json") as path:
-                path.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"cannot write the report to {folder}: {error.strerror or error}") from error
+            figure.savefig(path, format="png")
+        with replacing(folder / "report.md") as path:
+            path.write_text(self.to_markdown(), encoding="utf-8")
+        with replacing(folder / "report.json") as path:
+            path.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
         return folder
 
 
@@ -391,14 +388,3 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Markdown lines; the first column is text, the others are numbers."""
     for cells in (head, ["---", *["---:"] * (len(head) - 1)], *rows):
         yield f"| {' | '.join(cells)} |"
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from msanet import weights
 from msanet.errors import InputError, require
+from msanet.images import replacing
 from msanet.models import Network
 from msanet.preprocessing import softmax
 from msanet.runtime import METADATA_KEY, Session
@@ -62,15 +62,9 @@ def export(model: str | Path, output: Path, *, half: bool = False) -> float:
     difference = compare(network, Session(content, threads=1), metadata)
     if not difference <= TOLERANCE:
         raise RuntimeError(f"ONNX and PyTorch differ by {difference:.2e} in probability, over {TOLERANCE:.0e}")
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(output) as temporary:
         output.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content)
-        temporary.replace(output)
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror}; choose another place") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return difference
 
 
@@ -80,12 +74,12 @@ def to_onnx(network: Network, metadata: Metadata, *, half: bool = False) -> byte
     Outputs float32: "logits" [N, K], "embedding" [N, D], "evidence" [N, K, h, w] and, from networks with attention,
     "attention" [N, B, h, w]. The metadata lie as JSON under the key "msanet".
     """
-    onnx = require("onnx", "export")
-    require("onnxscript", "export")
+    onnx = require("onnx")
+    require("onnxscript")
     size = metadata.preprocessing.size
     # Two pictures, so that the exporter does not take the number 1 for a constant.
     images = torch.zeros(2, 3, size, size)
-    outputs = Outputs(network.cpu().eval())
+    outputs = Outputs(network.cpu()).eval()
     names = ["logits", "embedding", "evidence", "attention"][: len(outputs(images))]
     program = torch.onnx.export(
         outputs,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -119,7 +119,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             f"{path} cannot be written ({error.strerror or error}): choose another place or check its permissions"
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # such as a folder on the way that is a file
+            temporary.unlink()
 
 
 def write(path: str | os.PathLike[str], image: np.ndarray) -> None:

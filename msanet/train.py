@@ -134,9 +134,12 @@ def load_recipe(name_or_file: str | Path, settings: Sequence[str] = ()) -> Recip
                 raise InputError(f"--set {setting}: write field=value")
             group = values
             *groups, last = name.split(".")
-            for part in groups:
-                group = group.setdefault(part, {})
-            group[last] = yaml.safe_load(value)
+            try:
+                for part in groups:
+                    group = group.setdefault(part, {})
+                group[last] = yaml.safe_load(value)
+            except (yaml.YAMLError, TypeError, AttributeError):
+                raise InputError(f"--set {setting}: there is no group for {name}, or the value is not YAML") from None
         return Recipe(**values)
     except ValidationError as error:
         first = error.errors()[0]
@@ -209,6 +212,7 @@ class Run:
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
             weight_decay=recipe.weight_decay,
+            fused=True,
         )
         self.rows: list[dict[str, Any]] = []
         if self.checkpoint.exists():
@@ -220,6 +224,8 @@ class Run:
 
     def restore(self) -> None:
         tensors, texts = weights.load_tensors(self.checkpoint)
+        if "run" not in texts:
+            raise InputError(f"{self.checkpoint} is not a checkpoint of a run: give another --output")
         state = json.loads(texts["run"])
         changed = [name for name, value in self.identity().items() if state["identity"][name] != value]
         if changed:
@@ -233,7 +239,7 @@ class Run:
         self.network.load_state_dict(parts["network"])
         self.average.network.load_state_dict(parts["average"])
         self.average.step = state["step"]
-        for name, parameter in self.network.named_parameters():
+        for name, parameter in self.network.named_parameters() if self.recipe.momentum else ():
             # The layout of the gradients decides the order of sums: keep it for bit-equal results.
             momentum = torch.empty_like(parameter).copy_(parts["momentum"][name])
             self.optimizer.state[parameter]["momentum_buffer"] = momentum
@@ -243,6 +249,7 @@ class Run:
         buffers = {
             name: self.optimizer.state[parameter]["momentum_buffer"]
             for name, parameter in self.network.named_parameters()
+            if self.recipe.momentum
         }
         parts = {
             "network": self.network.state_dict(),
@@ -257,7 +264,8 @@ class Run:
         """Train to the last epoch; returns the best epoch's validation report."""
         recipe, accelerator = self.recipe, self.accelerator
         samples = self.select(data.read(self.source, "train", **recipe.data))
-        validation = self.select(data.read(self.source, "validation"))
+        held_out = {name: recipe.data[name] for name in data.parse(self.source)[1].held_out if name in recipe.data}
+        validation = self.select(data.read(self.source, "validation", **held_out))
         self.describe(len(samples), len(validation))
         dataset = FaceDataset(
             samples,
@@ -285,7 +293,8 @@ class Run:
             bar.update(task, completed=len(self.rows) * len(loader))
             for epoch in range(len(self.rows), recipe.epochs):
                 started = time.perf_counter()
-                sampler.set_epoch(epoch)
+                # accelerate counts a loader's passes from 0 and tells the sampler: after --resume that would be wrong.
+                loader.set_epoch(epoch)
                 loss = self.epoch(epoch, network, optimizer, loader, lambda: bar.advance(task))
                 report = self.validate(validation)
                 row = {

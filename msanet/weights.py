@@ -33,6 +33,7 @@ class Metadata:
         temperature: logits are divided by it before the softmax (calibration, fitted on validation).
         training: data, recipe, versions: how the weights were made.
         scores: measured, with the protocol in words.
+        description: in a sentence.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Metadata:
     temperature: float = 1.0
     training: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
+    description: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -133,7 +135,10 @@ def load(name_or_file: str | Path) -> tuple[Network, Metadata]:
     tensors, texts = load_tensors(path)
     if METADATA_KEY not in texts:
         raise InputError(f"{path} has no msanet metadata: give a file that msanet train wrote")
-    metadata = Metadata.from_dict(json.loads(texts[METADATA_KEY]))
+    try:
+        metadata = Metadata.from_dict(json.loads(texts[METADATA_KEY]))
+    except json.JSONDecodeError:
+        raise InputError(f"{path}: its msanet metadata are not JSON; train or export it again") from None
     network = create_network(metadata.network, len(metadata.expressions), **metadata.arguments)
     try:
         network.load_state_dict(tensors)

@@ -8,9 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from msanet.expressions import EXPRESSIONS
 from msanet.preprocessing import Framing, Preprocessing
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("msanet", deadline=None)
+settings.load_profile("msanet")
 
 
 def build_model(path: Path, *, preprocessing: Preprocessing, metadata: dict[str, object] | None = None) -> Path:
@@ -120,7 +125,7 @@ FERPLUS_ROWS: tuple[tuple[str, int | None, dict[str, int]], ...] = (
     ("Training", 14, {"fear": 10}),  # its pixels are validation picture 30's
     ("Training", 15, {"happiness": 10}),  # its last row says NF
     ("Training", 16, {"sadness": 10}),  # its last row says anger
-    ("Training", 17, {column: 1 for column in FERPLUS_COLUMNS}),  # left out: nothing but single votes
+    ("Training", 17, dict.fromkeys(FERPLUS_COLUMNS, 1)),  # left out: nothing but single votes
     ("Training", 18, {"neutral": 6, "contempt": 2, "sadness": 2}),
     ("Training", 19, {"happiness": 6, "unknown": 4}),
     ("Training", 15, {"NF": 10}),
@@ -165,7 +170,9 @@ def build_ferplus(root: Path) -> Path:
         lines.append(",".join([usage, name, *(str(votes.get(column, 0)) for column in FERPLUS_COLUMNS)]))
         if number is not None:
             (root / folders[usage]).mkdir(parents=True, exist_ok=True)
-            noise = np.random.default_rng(FERPLUS_TWINS.get(number, number)).integers(256, size=(48, 48), dtype=np.uint8)
+            noise = np.random.default_rng(FERPLUS_TWINS.get(number, number)).integers(
+                256, size=(48, 48), dtype=np.uint8
+            )
             Image.fromarray(noise).save(root / folders[usage] / name)
     (root / "fer2013new.csv").write_text("\n".join(lines) + "\n")
     (root / "subsets").mkdir()

@@ -247,5 +247,5 @@ def test_save_leaves_the_old_report_when_writing_fails(tmp_path, monkeypatch):
 
 def test_save_says_when_a_file_is_in_the_way(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot write the report"):
+    with pytest.raises(InputError, match="cannot be written"):
         Report(ABC, HAND).save(tmp_path / "file")

@@ -43,7 +43,6 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "pydantic": ("data", "train", "serve"),
     "yaml": ("train",),
     "matplotlib": ("evaluate", "ablate"),
-    "tensorboard": ("train",),
     "onnx": ("export",),
     "onnxscript": ("export",),
     "av": ("video",),
@@ -51,7 +50,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
 # Imported at first use, so never at the top of a file.
 LATE = ("cv2", "onnxruntime", "matplotlib", "onnx", "onnxscript", "av")
 # The shop must work where none of these is installed. (pydantic comes with typer, so it is always there.)
-LAB_ONLY = ("torch", "torchvision", "accelerate", "safetensors", "yaml", "matplotlib", "tensorboard", "onnx")
+LAB_ONLY = ("torch", "torchvision", "accelerate", "safetensors", "yaml", "matplotlib", "onnx")
 DRAWERS = ("utils", "util", "common", "core", "helpers", "misc")
 
 PUBLIC = ["Face", "InputError", "Recognition", "Recognizer", "__version__", "create_network"]
@@ -93,7 +92,7 @@ def imports(path: Path, known: set[str]) -> Iterator[Import]:
             full = [f"{node.module}.{alias.name}" for alias in node.names]
             names = [name if name in known else str(node.module) for name in full]
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            # require("torch", "train"), import_module("torch"), __import__("torch")
+            # require("torch"), import_module("torch"), __import__("torch")
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if called in ("require", "import_module", "__import__"):
                 names = [str(node.args[0].value)]
@@ -218,7 +217,7 @@ PLANTED = [
     ("recognizer.py", "class A:\n    def late(self):\n        import torch.nn", "imports torch, which belongs to"),
     (
         "recognizer.py",
-        "from msanet.errors import require\nx = require('torch', 'train')",
+        "from msanet.errors import require\nx = require('torch')",
         "imports torch, which belongs",
     ),
     ("evaluate.py", "from msanet.recognizer import Recognizer", "recognizer, which evaluate may not see"),

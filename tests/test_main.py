@@ -181,3 +181,101 @@ def test_the_module_runs_by_itself(photo, tiny_model):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert str(photo) in done.stdout
+
+
+# -- the lab ----------------------------------------------------------------------------------------------------------
+
+QUICK = [
+    f"--set={setting}"
+    for setting in (
+        "epochs=1",
+        "batch_size=8",
+        "small_epochs=0",
+        "warmup_epochs=0",
+        "workers=0",
+        "precision=float32",
+        "preprocessing.size=32",
+        "network={channels: [16, 32]}",
+    )
+]
+
+
+def test_train_evaluate_export_recognize(run, faces_folder, photo, tmp_path):
+    source, folder = f"folder:{faces_folder}", tmp_path / "run"
+    code, output, _ = run("train", "--data", source, "--network", "msanet_ms", "--output", folder, *QUICK)
+    assert code == 0
+    assert str(folder / "best.safetensors") in output
+    code, output, errors = run("train", "--data", source, "--network", "msanet_ms", "--output", folder, *QUICK)
+    assert code == 2
+    assert "--resume" in errors
+
+    weights = folder / "best.safetensors"
+    code, output, _ = run("evaluate", "--model", weights, "--data", source, "--output", tmp_path / "report")
+    assert code == 0
+    assert "- Pictures: 16" in output
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+
+    code, output, _ = run("export", "--model", weights, "--output", tmp_path / "mine.onnx")
+    assert code == 0
+    assert "agree with PyTorch" in output
+    code, _, _ = run("evaluate", "--model", tmp_path / "mine.onnx", "--data", source, "--output", tmp_path / "onnx")
+    assert code == 0
+    assert json.loads((tmp_path / "onnx" / "report.json").read_text())["confusion"] == report["confusion"]
+
+    code, output, _ = run("recognize", photo, "--model", tmp_path / "mine.onnx", "--format", "json")
+    assert code == 0
+    assert len(json.loads(output)[0]["faces"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["evaluate", "--data", "nowhere", "--model", "accurate"], "NAME:DIR"),
+        (["evaluate", "--data", "ferplus:/nowhere", "--model", "accurate"], "fer2013new.csv is missing"),
+        (["evaluate", "--data", "folder:FACES", "--model", "nobody"], "there is no model 'nobody'"),
+        (["evaluate", "--data", "folder:FACES", "--model", "accurate", "--split", "nothing"], "no split"),
+        (["evaluate", "--data", "folder:FACES", "--model", "accurate", "--subset", "pose30"], "no subset"),
+        (["train", "--data", "folder:FACES", "--output", "RUN", "--recipe", "nothing"], "there is no recipe"),
+        (["train", "--data", "folder:FACES", "--output", "RUN", "--set", "speed=1"], "speed"),
+        (["train", "--data", "folder:FACES", "--output", "RUN", "--set", "num_classes=9"], "num_classes"),
+        (["train", "--data", "folder:FACES", "--output", "RUN", "--network", "nothing"], "there is no network"),
+        (["export", "--model", "PICKLE", "--output", "RUN.onnx"], "pickle"),
+        (["export", "--model", "nobody", "--output", "RUN.onnx"], "there is no model"),
+        (["datasets", "check", "folder:/nowhere"], "not a folder"),
+    ],
+)
+def test_what_the_lab_refuses(run, faces_folder, tmp_path, arguments, words):
+    (tmp_path / "weights.pt").write_bytes(b"\x80\x02}q\x00.")
+    places = {"FACES": str(faces_folder), "RUN": str(tmp_path / "run"), "PICKLE": str(tmp_path / "weights.pt")}
+    for name, place in places.items():
+        arguments = [argument.replace(name, place) for argument in arguments]
+    code, _, errors = run(*arguments)
+    assert code == 2
+    assert words in errors
+    assert "Traceback" not in errors
+    assert not (tmp_path / "run").exists()
+
+
+def test_lists(run, faces_folder):
+    assert "3.74 M\t1.28 G" in run("networks")[1]
+    assert "paper\t" in run("recipes")[1]
+    assert "ferplus\t" in run("datasets")[1]
+    assert "train\thappiness\t4\t" in run("datasets", "check", f"folder:{faces_folder}")[1]
+
+
+@pytest.mark.parametrize(
+    ("library", "arguments", "extra"),
+    [
+        ("torch", ["networks"], "train"),
+        ("yaml", ["recipes"], "train"),
+        ("safetensors", ["evaluate", "--data", "folder:nowhere"], "train"),
+    ],
+)
+def test_a_missing_extra_is_named(library, arguments, extra):
+    code = f"import sys; sys.modules[{library!r}] = None; from msanet.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 2
+    assert f"needs {library}, which is not installed: run pip install 'msanet[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr

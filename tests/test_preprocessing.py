@@ -97,10 +97,10 @@ def test_gray_of_a_gray_picture_is_that_picture():
 
 
 @pytest.mark.parametrize(("side", "gray"), [(20, False), (20, True), (48, False), (64, True), (100, False)])
-@pytest.mark.parametrize("filter", ["linear", "cubic"])
+@pytest.mark.parametrize("enlarge", ["linear", "cubic"])
 @pytest.mark.parametrize("resize", [None, 56])
-def test_a_warp_that_moves_nothing_is_fit(side, gray, filter, resize):
-    preprocessing = Preprocessing(size=48, resize=resize, gray=gray, filter=filter)
+def test_a_warp_that_moves_nothing_is_fit(side, gray, enlarge, resize):
+    preprocessing = Preprocessing(size=48, resize=resize, gray=gray, filter=enlarge)
     crop = picture(side, side)
     difference = preprocessing.warp(crop, IDENTITY).astype(int) - preprocessing.fit(crop)
     # OpenCV's warping knows 32 places between two pixels, so noise may differ by a few levels here and there.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from msanet.data import ferplus, folder
+from msanet.data import affectnet, ferplus, folder, rafdb
 from msanet.data.samples import Sample, count
 from msanet.data.subsets import SUBSETS
 from msanet.errors import InputError
@@ -29,6 +29,7 @@ class Reader:
         protocol: which pictures count, in words.
         official_counts: split -> expression -> number of pictures, where the owners publish it.
         official_options: named arguments of `read` under which these counts hold.
+        held_out: names of the arguments of `read` that decide which training pictures are held out for validation.
     """
 
     read: Callable[..., list[Sample]]
@@ -38,6 +39,7 @@ class Reader:
     protocol: str = "all pictures"
     official_counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     official_options: Mapping[str, Any] = field(default_factory=dict)
+    held_out: tuple[str, ...] = ()
 
 
 READERS: dict[str, Reader] = {
@@ -49,6 +51,26 @@ READERS: dict[str, Reader] = {
         ferplus.PROTOCOL,
         ferplus.OFFICIAL_COUNTS,
         {"duplicates": True},
+    ),
+    "rafdb": Reader(
+        rafdb.read,
+        rafdb.LAYOUT,
+        rafdb.LICENSE,
+        rafdb.read_subset,
+        rafdb.PROTOCOL,
+        rafdb.OFFICIAL_COUNTS,
+        {"validation": 0},
+        ("validation", "seed"),
+    ),
+    "affectnet": Reader(
+        affectnet.read,
+        affectnet.LAYOUT,
+        affectnet.LICENSE,
+        affectnet.read_subset,
+        affectnet.PROTOCOL,
+        affectnet.OFFICIAL_COUNTS,
+        {"validation": 0},
+        ("validation", "seed"),
     ),
     "folder": Reader(folder.read, folder.LAYOUT, folder.LICENSE),
 }

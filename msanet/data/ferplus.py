@@ -88,7 +88,7 @@ def read_votes(path: Path) -> dict[str, tuple[str, np.ndarray]]:
     if not path.is_file():
         raise InputError(f"{path} is missing: give the folder of FERPlus's official layout ({LAYOUT})")
     votes: dict[str, tuple[str, np.ndarray]] = {}
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.DictReader(file)
         absent = {"Usage", "Image name", *COLUMNS} - set(reader.fieldnames or ())
         if absent:
@@ -122,9 +122,4 @@ def read_subset(root: Path, name: str, *, own_labels: bool = False) -> list[Samp
     Raises:
         InputError: no such subset, or its list is missing or broken.
     """
-    if name not in LISTS:
-        raise InputError(f"ferplus has no subset {name!r}: choose one of {', '.join(LISTS)}")
-    file, pattern = LISTS[name]
-    labels = subsets.read_list(root / "subsets" / file, pattern)
-    chosen = subsets.select(read(root, "test"), labels)
-    return subsets.relabel(chosen, labels, CODES) if own_labels else chosen
+    return subsets.read_subset(read(root, "test"), root, name, LISTS, CODES if own_labels else None)

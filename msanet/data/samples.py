@@ -65,6 +65,29 @@ def count(samples: Sequence[Sample], expressions: Sequence[str] = EXPRESSIONS) -
     return {name: counts[name] for name in expressions}
 
 
+def hold_out(samples: Sequence[Sample], split: str, part: float, seed: int) -> list[Sample]:
+    """The "train" or the "validation" side of a set without a validation split of its own, in the samples' order.
+
+    Args:
+        samples: the official training set.
+        split: "train" or "validation".
+        part: of each expression's pictures that goes to validation, 0 to below 1.
+        seed: of the choice.
+
+    Raises:
+        InputError: `part` is out of its range, or validation is asked for and empty.
+    """
+    if not 0 <= part < 1:
+        raise InputError(f"validation is {part}: give a part of the training pictures from 0 to below 1")
+    rng, held = np.random.default_rng(seed), set[int]()
+    for expression in EXPRESSIONS:
+        own = [index for index, sample in enumerate(samples) if sample.expression == expression]
+        held |= set(rng.permutation(own)[: round(part * len(own))].tolist())
+    if split == "validation" and not held:
+        raise InputError(f"no picture is held out for validation with validation={part}: raise it")
+    return [sample for index, sample in enumerate(samples) if (index in held) == (split == "validation")]
+
+
 class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
     """Samples -> (network input float32 [3, size, size], target float32 [K] summing to 1).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def read_list(path: Path, pattern: str) -> dict[str, int]:
     if not path.is_file():
         raise InputError(f"{path} is missing: put the published list of that name there")
     labels: dict[str, int] = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
         if not line.strip():
             continue
         match = re.match(pattern, line)
@@ -36,11 +36,30 @@ def read_list(path: Path, pattern: str) -> dict[str, int]:
     return labels
 
 
-def select(samples: Sequence[Sample], labels: dict[str, int]) -> list[Sample]:
-    """The samples whose pictures are in the list, with the data set's own labels."""
-    return [sample for sample in samples if sample.path.stem in labels]
+def read_subset(
+    samples: Sequence[Sample],
+    root: Path,
+    name: str,
+    lists: Mapping[str, tuple[str, str]],
+    codes: Sequence[str] | None = None,
+) -> list[Sample]:
+    """The samples whose pictures are in a published list.
 
+    Args:
+        samples: of the test split.
+        root: folder of the data set; the lists lie in its folder subsets/.
+        name: of the subset.
+        lists: subset -> its file and the pattern of its lines, see `read_list`.
+        codes: names of the list's own class codes, to take its labels; None keeps the samples' labels.
 
-def relabel(samples: Sequence[Sample], labels: dict[str, int], codes: Sequence[str]) -> list[Sample]:
-    """The same samples with the list's labels, `codes` naming its class codes."""
-    return [replace(sample, expression=codes[labels[sample.path.stem]], votes=()) for sample in samples]
+    Raises:
+        InputError: no such subset, or its list is missing or broken.
+    """
+    if name not in lists:
+        raise InputError(f"there is no subset {name!r}: choose one of {', '.join(lists)}")
+    file, pattern = lists[name]
+    labels = read_list(root / "subsets" / file, pattern)
+    chosen = [sample for sample in samples if sample.path.stem in labels]
+    if codes is None:
+        return chosen
+    return [replace(sample, expression=codes[labels[sample.path.stem]], votes=()) for sample in chosen]

@@ -42,7 +42,10 @@ def create_network(name: str, num_classes: int = 7, **arguments: Any) -> Network
     unknown = set(arguments) - set(known) - set(inspect.signature(NETWORKS[name]).parameters)
     if unknown:
         raise InputError(f"network {name} has no argument {', '.join(sorted(unknown))}; it has {', '.join(known)}")
-    return NETWORKS[name](num_classes, **arguments)
+    try:
+        return NETWORKS[name](num_classes, **arguments)
+    except TypeError as error:  # a number where several are wanted, or what this form of a network has fixed
+        raise InputError(f"network {name} cannot be made with {arguments}: {error}") from error
 
 
 def count_cost(network: Network, size: int) -> tuple[int, int]:

@@ -55,7 +55,9 @@ class Network(nn.Module):
         features, attention = self.feature_maps(images)  # [B, D, h, w]
         embedding = features.mean(dim=(2, 3))  # [B, D]
         evidence = nn.functional.conv2d(features, self.fc.weight[:, :, None, None], self.fc.bias)  # [B, K, h, w]
-        maps = torch.cat(attention, dim=1) if attention else features.new_zeros(len(features), 0, *features.shape[2:])
+        maps = (
+            torch.cat(attention, dim=1) if attention else features.new_zeros(features.shape[0], 0, *features.shape[2:])
+        )
         return Explanation(self.fc(embedding), embedding, evidence, maps)
 
 

@@ -39,7 +39,7 @@ class MultiScaleBlock(nn.Module):
     ) -> None:
         super().__init__()
         width = int(outputs * width_ratio) // num_subsets * num_subsets
-        if width == 0:
+        if width < 1:
             raise InputError(f"width_ratio {width_ratio} leaves no channel for {num_subsets} subsets: raise it")
         self.num_subsets = num_subsets
         self.reduce = nn.Sequential(*conv_bn(inputs, width, 1), nn.ReLU(inplace=True))
@@ -113,6 +113,8 @@ class MSANet(Stem):
             raise InputError(f"kernels are {list(kernels)}: give one or more odd numbers")
         if len(channels) != len(strides) or not channels or min(*channels, *strides, num_subsets) < 1:
             raise InputError("channels and strides need one positive number for each block, num_subsets at least 1")
+        if reduction < 1:
+            raise InputError(f"reduction is {reduction}: it must be at least 1")
         steps = list(zip((128, *channels[:-1]), channels, strides, strict=True))
         self.branches = nn.ModuleList(
             nn.Sequential(*(MultiScaleBlock(i, o, m, s, num_subsets, width_ratio, hierarchy) for i, o, s in steps))

@@ -1,0 +1,68 @@
+"""Make a shipped model out of a training run, and measure it once on the test set.
+
+    python benchmarks/publish.py runs/NAME/best.safetensors --name accurate --data ferplus:DIR --scale 1.05
+
+Writes msanet/pretrained/NAME.safetensors and NAME.onnx (weights rounded to half precision, the same in both), with
+the scores in their metadata, and NAME.md, the card's tables. Then it checks that recognition gives what evaluation
+gave, picture by picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import msanet
+from msanet import data, evaluate, weights
+from msanet.data import SUBSETS
+from msanet.export import export
+from msanet.predict import predict
+from msanet.preprocessing import softmax
+
+PRETRAINED = Path(msanet.__file__).parent / "pretrained"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--description", default="")
+    parser.add_argument("--data", required=True, help="ferplus:DIR")
+    parser.add_argument("--scale", type=float, help="framing in photographs, relative to the detector's box")
+    arguments = parser.parse_args()
+
+    network, metadata = weights.load(arguments.weights)
+    preprocessing = metadata.preprocessing
+    if arguments.scale:
+        preprocessing = replace(preprocessing, framing=replace(preprocessing.framing, scale=arguments.scale))
+    metadata = replace(
+        metadata, name=arguments.name, description=arguments.description, preprocessing=preprocessing, scores={}
+    )
+    target = PRETRAINED / f"{arguments.name}.safetensors"
+    weights.save(target, weights.rounded(network.state_dict()), metadata)
+
+    reports = {"test": evaluate.evaluate(target, arguments.data, "test")}
+    for subset in SUBSETS:
+        reports[subset] = evaluate.evaluate(target, arguments.data, "test", subset)
+    metadata = replace(metadata, scores={name: report.to_dict() for name, report in reports.items()})
+    weights.save(target, weights.rounded(network.state_dict()), metadata)
+    difference = export(target, target.with_suffix(".onnx"), half=True)
+    card = "\n".join(f"# {name}\n\n{report.to_markdown()}" for name, report in reports.items())
+    target.with_suffix(".md").write_text(card)
+    print(card)
+
+    samples = data.read(arguments.data, "test")
+    network, metadata = weights.load(target)
+    evaluated = softmax(
+        predict(network, samples, metadata.preprocessing, metadata.expressions, workers=2), metadata.temperature
+    )
+    recognized = msanet.Recognizer(target.with_suffix(".onnx")).classify([sample.crop() for sample in samples])
+    print(f"ONNX and PyTorch on random pictures: {difference:.1e}")
+    print(f"recognize and evaluate on {len(samples)} test pictures: {np.abs(evaluated - recognized).max():.1e}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""AffectNet, manually annotated (Mollahosseini et al., IEEE TAC 2017), in both forms that its owners gave out."""
+
+from __future__ import annotations
+
+import csv
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from msanet.data import subsets
+from msanet.data.samples import Sample, hold_out
+from msanet.errors import InputError
+
+CODES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
+"""Of the codes 0 to 7; 8 none, 9 uncertain and 10 no face are left out."""
+
+COLUMNS = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks", "expression")
+LISTS = {
+    "pose30": ("pose_30_affectnet_list.txt", r"(?P<label>[0-7])/(?P<name>[0-9a-f]+)\.\w+\s*$"),
+    "pose45": ("pose_45_affectnet_list.txt", r"(?P<label>[0-7])/(?P<name>[0-9a-f]+)/\S+\s*$"),
+    "occlusion": ("occlusion_affectnet_list.txt", r"val/(?P<label>[0-7])/(?P<name>[0-9a-f]+)/?\s*$"),
+}
+LAYOUT = (
+    "Manually_Annotated_file_lists/{training,validation}.csv and Manually_Annotated_Images/; or "
+    "{train,val}_set/images/N.jpg and {train,val}_set/annotations/N_exp.npy; subsets/ with the lists"
+)
+LICENSE = "on signed agreement with the owners (mohammadmahoor.com/affectnet); not to be redistributed"
+PROTOCOL = "single labels, the official validation set as test set"
+OFFICIAL_COUNTS = {
+    "train": dict(zip(CODES, (74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750), strict=True)),
+    "test": dict.fromkeys(CODES, 500),
+}
+
+
+def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> list[Sample]:
+    """The samples of a split, eight expressions; a network of seven leaves contempt out.
+
+    The official validation set is the test split, as in the literature. Pictures that are listed but not on disk are
+    skipped, with one warning that counts them.
+
+    Args:
+        root: folder of either form.
+        split: "train", "validation" or "test"; validation is held out of the official training set.
+        validation: part of each expression's training pictures that is held out; 0 trains on all.
+        seed: of that choice.
+
+    Raises:
+        InputError: the folder is of neither form, a line or an annotation is broken, or no picture is there.
+    """
+    if split not in ("train", "validation", "test"):
+        raise InputError(f"affectnet has no split {split!r}: choose one of train, validation, test")
+    lists, arrays = root / "Manually_Annotated_file_lists", root / ("val_set" if split == "test" else "train_set")
+    if lists.is_dir():
+        path = lists / ("validation.csv" if split == "test" else "training.csv")
+        samples = list(read_csv(path, root / "Manually_Annotated_Images"))
+    elif arrays.is_dir():
+        samples = list(read_arrays(arrays))
+    else:
+        raise InputError(f"{root} is not of AffectNet's layout: {LAYOUT}")
+    samples = present(samples, root)
+    return samples if split == "test" else hold_out(samples, split, validation, seed)
+
+
+def read_csv(path: Path, images: Path) -> Iterator[Sample]:
+    """The first form: a table with a box for each face; its header may be missing."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing: give the folder of AffectNet ({LAYOUT})")
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        rows = csv.reader(file)
+        for row in rows:
+            if rows.line_num == 1 and row[:1] == [COLUMNS[0]]:
+                if tuple(row[: len(COLUMNS)]) != COLUMNS:
+                    raise InputError(f"{path} has other columns than AffectNet's: {', '.join(COLUMNS)}, ...")
+                continue
+            try:
+                code = int(row[6])
+                if not 0 <= code <= 10:
+                    raise ValueError
+                if code < len(CODES):
+                    x, y, width, height = map(float, row[1:5])
+                    yield Sample(images / row[0], CODES[code], box=(x, y, x + width, y + height))
+            except (ValueError, IndexError):
+                raise InputError(
+                    f"{path}, line {rows.line_num}: not a picture, a box, landmarks and a code 0 to 10; correct it"
+                ) from None
+
+
+def read_arrays(folder: Path) -> Iterator[Sample]:
+    """The later form: cut pictures, and an array (a number or its digits) for each label."""
+    for path in sorted((folder / "annotations").glob("*_exp.npy"), key=lambda path: (len(path.name), path.name)):
+        try:
+            code = int(str(np.load(path, allow_pickle=False)))
+        except (ValueError, OSError, EOFError):
+            raise InputError(f"{path} does not hold one number: copy it again") from None
+        if not 0 <= code <= 10:
+            raise InputError(f"{path} holds {code}, which is no code of AffectNet (0 to 10): copy it again")
+        if code < len(CODES):
+            yield Sample(folder / "images" / f"{path.name.removesuffix('_exp.npy')}.jpg", CODES[code])
+
+
+def present(samples: Iterable[Sample], root: Path) -> list[Sample]:
+    """The samples whose pictures are on disk; each folder is listed once, which is faster than asking for each file."""
+    names: dict[Path, set[str]] = {}
+    kept: list[Sample] = []
+    missing: list[Sample] = []
+    for sample in samples:
+        folder = sample.path.parent
+        if folder not in names:
+            names[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+        (kept if sample.path.name in names[folder] else missing).append(sample)
+    if not kept:
+        raise InputError(f"{root}: none of {len(missing)} listed pictures is there; unpack AffectNet's pictures")
+    if missing:
+        total, first = len(missing) + len(kept), missing[0].path
+        warnings.warn(f"{len(missing)} of {total} pictures are missing and left out, the first {first}", stacklevel=2)
+    return kept
+
+
+def read_subset(root: Path, name: str, *, own_labels: bool = False) -> list[Sample]:
+    """Pose-AffectNet or Occlusion-AffectNet: the test pictures of the published list in subsets/.
+
+    Args:
+        root: folder of the first form: the lists name pictures by its hashes, and no map to the later form is known.
+        name: "pose30", "pose45" or "occlusion".
+        own_labels: the list's labels in place of the data set's.
+
+    Raises:
+        InputError: no such subset, its list is missing or broken, or the folder is of the later form.
+    """
+    if not (root / "Manually_Annotated_file_lists").is_dir():
+        raise InputError(f"{root}: the subset lists name the pictures of AffectNet's first form; give a folder of that")
+    return subsets.read_subset(read(root, "test"), root, name, LISTS, CODES if own_labels else None)

@@ -1,0 +1,99 @@
+"""Weights as ONNX: the same probabilities, the same metadata, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from msanet import weights
+from msanet.errors import InputError
+from msanet.export import TOLERANCE, export
+from msanet.expressions import expressions_for
+from msanet.models import NETWORKS, create_network
+from msanet.preprocessing import Preprocessing
+from msanet.recognizer import Recognizer
+from msanet.runtime import Session
+
+SIZE = 32
+
+
+def save(path: Path, network: str = "msanet_ms") -> weights.Metadata:
+    torch.manual_seed(0)
+    metadata = weights.Metadata("tiny", network, {}, expressions_for(7), Preprocessing(size=SIZE), 1.5)
+    weights.save(path, create_network(network, 7).state_dict(), metadata)
+    return metadata
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> tuple[Path, weights.Metadata]:
+    """A folder with model.safetensors and its model.onnx: exporting takes seconds, so most tests share it."""
+    folder = tmp_path_factory.mktemp("exported")
+    metadata = save(folder / "model.safetensors")
+    export(folder / "model.safetensors", folder / "model.onnx")
+    return folder, metadata
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_onnx_gives_all_outputs_of_pytorch(name, tmp_path):
+    save(tmp_path / "model.safetensors", name)
+    assert export(tmp_path / "model.safetensors", tmp_path / "model.onnx") <= TOLERANCE
+
+    images = np.random.default_rng(1).standard_normal((3, 3, SIZE, SIZE)).astype(np.float32)
+    network, _ = weights.load(tmp_path / "model.safetensors")
+    with torch.inference_mode():
+        expected = network.explain(torch.from_numpy(images))._asdict()
+    session = Session(tmp_path / "model.onnx", threads=1)
+    assert session.outputs[:3] == ["logits", "embedding", "evidence"]
+    assert ("attention" in session.outputs) == (expected["attention"].shape[1] > 0)
+    for output in session.outputs:
+        actual = session.run([output], {"images": images})[0]
+        np.testing.assert_allclose(actual, expected[output].numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_any_number_of_pictures_runs(exported):
+    session = Session(exported[0] / "model.onnx", threads=1)
+    for number in (1, 2, 5):
+        images = np.zeros((number, 3, SIZE, SIZE), np.float32)
+        assert session.run(["logits"], {"images": images})[0].shape == (number, 7)
+
+
+def test_metadata_travel(exported):
+    folder, metadata = exported
+    assert Session(folder / "model.onnx").metadata == json.loads(metadata.to_json())
+    recognizer = Recognizer(folder / "model.onnx", threads=1)
+    assert recognizer.expressions == expressions_for(7)
+    assert recognizer.preprocessing == metadata.preprocessing
+
+
+def test_half_precision_halves_the_file_and_keeps_the_probabilities(exported, tmp_path):
+    full_file, half_file = exported[0] / "model.onnx", tmp_path / "half.onnx"
+    export(exported[0] / "model.safetensors", half_file, half=True)
+    assert half_file.stat().st_size < 0.6 * full_file.stat().st_size
+    crops = list(np.random.default_rng(2).integers(0, 256, (4, 40, 40, 3), np.uint8))
+    full, half = (Recognizer(file, threads=1).classify(crops) for file in (full_file, half_file))
+    np.testing.assert_allclose(half, full, atol=0.01)
+    assert not np.array_equal(half, full)
+
+
+def test_a_network_that_onnx_gets_wrong_is_not_written(tmp_path, monkeypatch):
+    save(tmp_path / "model.safetensors")
+    monkeypatch.setattr("msanet.export.compare", lambda *_: 0.1)
+    with pytest.raises(RuntimeError, match="differ"):
+        export(tmp_path / "model.safetensors", tmp_path / "model.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_wrong_names_are_refused(exported, tmp_path):
+    model = exported[0] / "model.safetensors"
+    with pytest.raises(InputError, match=r"does not end in \.onnx"):
+        export(model, tmp_path / "model.bin")
+    with pytest.raises(InputError, match="there is no model"):
+        export("nobody", tmp_path / "model.onnx")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        export(model, tmp_path / "file" / "model.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
