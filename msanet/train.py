@@ -44,6 +44,7 @@ class Recipe(BaseModel):
         num_classes: 7 or 8; pictures of contempt are left out with 7.
         data: named arguments of the data set's reader, for the training split.
         network: named arguments of the network.
+        initial_weights: a shipped model's name or a .safetensors file of the same network to start from; "": anew.
         preprocessing: of the network's input; it travels with the weights.
         augmentation: of training pictures.
         small_size, small_epochs: the first small_epochs train at the smaller size small_size (progressive resizing).
@@ -72,6 +73,7 @@ class Recipe(BaseModel):
     num_classes: Literal[7, 8] = 8
     data: dict[str, Any] = {}
     network: dict[str, Any] = {}
+    initial_weights: str = ""
     preprocessing: Preprocessing = Preprocessing()
     augmentation: Augmentation = Augmentation()
     small_size: int = Field(48, ge=16)
@@ -204,6 +206,8 @@ class Run:
         self.accelerator = Accelerator(dataloader_config=DataLoaderConfiguration(split_batches=True))
         torch.manual_seed(recipe.seed)
         self.network = create_network(network, recipe.num_classes, **recipe.network)
+        if recipe.initial_weights:
+            weights.start_from(self.network, recipe.initial_weights)
         self.network.to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = Average(self.network, recipe.ema)
         self.optimizer = torch.optim.SGD(
@@ -336,8 +340,10 @@ class Run:
             self.average.update(self.network)
             losses.append(loss.detach())
             advance()
-        mean = self.accelerator.reduce(torch.stack(losses).mean(), "mean")
-        return float(mean)
+        mean = float(self.accelerator.reduce(torch.stack(losses).mean(), "mean"))
+        if not math.isfinite(mean):
+            raise InputError(f"the loss is no longer a number in epoch {epoch + 1}: lower learning_rate")
+        return mean
 
     def select(self, samples: Sequence[Sample]) -> list[Sample]:
         chosen = [sample for sample in samples if sample.expression in self.expressions]

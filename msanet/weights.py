@@ -147,3 +147,19 @@ def load(name_or_file: str | Path) -> tuple[Network, Metadata]:
             f"{path}: its weights do not fit network {metadata.network}; train or export it again"
         ) from None
     return network.eval(), metadata
+
+
+def start_from(network: Network, name_or_file: str | Path) -> None:
+    """Load the weights of a trained model into a network, to train it further.
+
+    Raises:
+        InputError: the model cannot be loaded, or is of another network or number of expressions.
+    """
+    trained, metadata = load(name_or_file)
+    try:
+        network.load_state_dict(trained.state_dict())
+    except RuntimeError:
+        raise InputError(
+            f"{name_or_file} is {metadata.network} with {len(metadata.expressions)} expressions: "
+            "start the same network with the same arguments from it"
+        ) from None

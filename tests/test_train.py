@@ -26,6 +26,7 @@ from msanet.expressions import EXPRESSIONS
 from msanet.models import Network
 from msanet.predict import predict
 from msanet.preprocessing import softmax
+from msanet.runtime import METADATA_KEY
 from msanet.train import Average, Recipe, Run, load_recipe, mix, recipe_names
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -116,6 +117,7 @@ def test_settings_reach_into_groups_and_are_yaml():
         [
             "epochs=3",
             "preprocessing.size=112",
+            "preprocessing.resize=128",
             "preprocessing.framing.scale=1.2",
             "network.strides=[2, 2]",
             "network.hierarchy=res2net",
@@ -371,6 +373,18 @@ def test_beta_is_a_factor_of_the_learning_rate_and_a_divisor_of_the_weight_decay
     assert difference[1] > 1e-1 * moved[0]
 
 
+def test_a_run_may_start_from_trained_weights_of_the_same_network(source, tmp_path, learned):
+    best = learned[0] / "best.safetensors"
+    trained = weights.load(best)[0].state_dict()
+    run = start(source, tmp_path / "x", initial_weights=str(best))
+    for started in (run.network, run.average.network):
+        assert all(torch.equal(value, trained[name]) for name, value in started.state_dict().items())
+    with pytest.raises(InputError, match=f"is {NETWORK} with 8 expressions: start the same network"):
+        start(source, tmp_path / "y", initial_weights=str(best), num_classes=7)
+    with pytest.raises(InputError, match=r"none\.safetensors is missing"):
+        start(source, tmp_path / "z", initial_weights=str(tmp_path / "none.safetensors"))
+
+
 def test_without_momentum_a_run_can_be_saved_and_resumed(source, tmp_path):
     start(source, tmp_path / "x", epochs=1, momentum=0).train()
     assert len(start(source, tmp_path / "x", epochs=1, momentum=0, resume=True).rows) == 1
@@ -411,7 +425,13 @@ def assert_equal_runs(first: Path, second: Path) -> None:
     """Best and last weights with all their metadata, reports and scores; and the state to go on from."""
     assert without_seconds(first) == without_seconds(second)
     for which in ("best", "last"):
-        assert (first / f"{which}.safetensors").read_bytes() == (second / f"{which}.safetensors").read_bytes()
+        files = [weights.load_tensors(folder / f"{which}.safetensors") for folder in (first, second)]
+        assert list(files[0][0]) == list(files[1][0])
+        assert all(torch.equal(files[0][0][name], files[1][0][name]) for name in files[0][0])
+        facts = [json.loads(texts[METADATA_KEY]) for _, texts in files]
+        for values in facts:  # somebody may commit between the two runs
+            del values["training"]["commit"]
+        assert facts[0] == facts[1]
         reports = [(folder / which / "report.json").read_text() for folder in (first, second)]
         assert reports[0] == reports[1]
     states = [weights.load_tensors(folder / "checkpoint.safetensors")[0] for folder in (first, second)]
@@ -556,6 +576,11 @@ def test_nothing_is_written_before_data_and_recipe_are_known_to_be_good(source, 
         start(f"folder:{tmp_path / 'nowhere'}", output).train()
     with pytest.raises(InputError, match="no option"):
         start(source, output, data={"protocol": "top"}).train()
-    with pytest.raises(InputError, match="has no split 'validation'"):
+    with pytest.raises(InputError, match="no picture is held out for validation"):
         start(f"folder:{make_faces({'train': 1})}", output).train()
     assert not output.exists()
+
+
+def test_a_run_that_diverges_says_so(source, tmp_path):
+    with pytest.raises(InputError, match="no longer a number in epoch 1: lower learning_rate"):
+        start(source, tmp_path / "run", learning_rate=1e30, epochs=1).train()

@@ -72,7 +72,7 @@ READERS: dict[str, Reader] = {
         {"validation": 0},
         ("validation", "seed"),
     ),
-    "folder": Reader(folder.read, folder.LAYOUT, folder.LICENSE),
+    "folder": Reader(folder.read, folder.LAYOUT, folder.LICENSE, held_out=("validation", "seed")),
 }
 
 

@@ -85,7 +85,7 @@ class Augmentation(BaseModel):
             # One value for the three channels: grey pictures stay grey.
             spread = 255 * self.noise * rng.random()
             noisy = image + spread * rng.standard_normal((*image.shape[:2], 1), np.float32)
-            image = noisy.clip(0, 255).astype(np.uint8)
+            image = noisy.clip(0, 255).round().astype(np.uint8)
         return image
 
     def hide(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -100,6 +100,8 @@ def read_votes(path: Path) -> dict[str, tuple[str, np.ndarray]]:
                 # 173 rows have no name: all NF, and not among the pictures.
                 if row["Image name"]:
                     numbers = np.array([int(row[column]) for column in COLUMNS])
+                    if numbers.min() < 0:
+                        raise ValueError
                     votes[row["Image name"]] = (USAGES[row["Usage"]], numbers)
             except (KeyError, ValueError, TypeError):
                 raise InputError(f"{path}, line {reader.line_num}: not a usage and ten numbers; correct it") from None
