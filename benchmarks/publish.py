@@ -47,6 +47,7 @@ def main() -> None:
     reports = {"test": evaluate.evaluate(target, arguments.data, "test")}
     for subset in SUBSETS:
         reports[subset] = evaluate.evaluate(target, arguments.data, "test", subset)
+    reports = {name: replace(report, model=arguments.name) for name, report in reports.items()}
     metadata = replace(metadata, scores={name: report.to_dict() for name, report in reports.items()})
     weights.save(target, weights.rounded(network.state_dict()), metadata)
     difference = export(target, target.with_suffix(".onnx"), half=True)

@@ -85,6 +85,9 @@ def to_onnx(network: Network, metadata: Metadata, *, half: bool = False) -> byte
         outputs,
         (images,),
         dynamo=True,
+        # onnxruntime optimises when it loads. Here it would fold BatchNorm into the weights, which rounded to half
+        # precision would no longer be PyTorch's.
+        optimize=False,
         opset_version=OPSET,
         input_names=["images"],
         output_names=names,

@@ -1,0 +1,64 @@
+"""The README's commands run as they are written, on tiny data and one epoch."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from msanet import __main__ as command
+from msanet.images import write
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+QUICK = (
+    "epochs=1 small_epochs=0 warmup_epochs=0 batch_size=4 workers=0 precision=float32 "
+    "preprocessing.size=32 preprocessing.resize=36"
+)
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def workplace(tmp_path, portrait, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write("photo.jpg", portrait)
+    Path("photos").mkdir()
+    write("photos/another.png", portrait)
+    return tmp_path
+
+
+def test_the_commands_run(workplace, ferplus, monkeypatch, capsys):
+    lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("msanet ")]
+    assert len(lines) > 8
+    for line in lines:
+        arguments = shlex.split(line.replace("ferplus:DIR", f"ferplus:{ferplus}"))
+        if arguments[1] == "train":
+            arguments += [part for setting in QUICK.split() for part in ("--set", setting)]
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit) as caught:
+            command.main()
+        assert not caught.value.code, f"{line}: {capsys.readouterr().err}"
+    made = {"annotated/photo.jpg", "reasons/photo.jpg", "runs/mine/best.safetensors", "runs/mine/pose30/report.json"}
+    assert {path for path in made if not Path(path).is_file()} == set()
+
+
+def test_the_python_runs(workplace, capsys):
+    (code,) = blocks("python")
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("happiness ")
+
+
+def test_the_tree_names_every_module():
+    tree = README[README.index("## The tree") :]
+    package = Path(command.__file__).parent
+    missing = [
+        path.name
+        for path in package.iterdir()
+        if path.suffix == ".py" and path.name not in (*tree.split(), "__init__.py")
+    ]
+    assert missing == []
