@@ -97,6 +97,9 @@ def to_onnx(network: Network, metadata: Metadata, *, half: bool = False) -> byte
     model = program.model_proto  # type: ignore[union-attr]  # with dynamo=True there is a program
     if half:
         store_half(model)
+    for item in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        # The exporter notes the lines of code that made each node, with this machine's paths.
+        del item.metadata_props[:]
     onnx.helper.set_model_props(model, {METADATA_KEY: metadata.to_json()})
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())

@@ -69,6 +69,10 @@ def test_metadata_travel(exported):
     assert recognizer.preprocessing == metadata.preprocessing
 
 
+def test_no_path_of_this_machine_is_in_the_file(exported):
+    assert str(Path(weights.__file__).parent).encode() not in (exported[0] / "model.onnx").read_bytes()
+
+
 def test_half_precision_halves_the_file_and_keeps_the_probabilities(exported, tmp_path):
     full_file, half_file = exported[0] / "model.onnx", tmp_path / "half.onnx"
     export(exported[0] / "model.safetensors", half_file, half=True)
