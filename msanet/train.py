@@ -6,7 +6,6 @@ import copy
 import csv
 import json
 import math
-import os
 import platform
 import subprocess
 import time
@@ -31,6 +30,7 @@ from msanet.data.augmentation import Augmentation
 from msanet.data.samples import EpochSampler, FaceDataset, Sample, training_loader
 from msanet.errors import InputError
 from msanet.expressions import expressions_for
+from msanet.images import replacing
 from msanet.models import Network, create_network
 from msanet.predict import predict
 from msanet.preprocessing import Preprocessing, softmax
@@ -377,12 +377,10 @@ class Run:
             self.write_weights("best")
         if len(self.rows) == self.recipe.epochs:
             self.write_weights("last")
-        temporary = self.output / f".metrics.{os.getpid()}.tmp"
-        with temporary.open("w", newline="") as file:
+        with replacing(self.output / "metrics.csv") as path, path.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(self.rows[0]))
             writer.writeheader()
             writer.writerows(self.rows)
-        temporary.replace(self.output / "metrics.csv")
         self.save()
 
     def write_weights(self, which: str) -> None:
@@ -404,13 +402,14 @@ class Run:
         """recipe.yaml and environment.json."""
         if not self.accelerator.is_main_process:
             return
-        self.output.mkdir(parents=True, exist_ok=True)
         recipe = yaml.safe_dump(self.identity()["recipe"], sort_keys=False)
         facts = {**environment(), "data": self.source, "network": self.name}
         facts |= {"training_pictures": training, "validation_pictures": validation}
         facts |= {"processes": self.accelerator.num_processes, "device": str(self.accelerator.device)}
-        (self.output / "recipe.yaml").write_text(recipe)
-        (self.output / "environment.json").write_text(json.dumps(facts, indent=2) + "\n")
+        for name, text in (("recipe.yaml", recipe), ("environment.json", json.dumps(facts, indent=2) + "\n")):
+            with replacing(self.output / name) as path:
+                self.output.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
 
     def finish(self, validation: Sequence[Sample]) -> evaluate.Report:
         self.accelerator.wait_for_everyone()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from msanet.errors import InputError
+from msanet.images import replacing
 from msanet.models import Network, create_network
 from msanet.preprocessing import Preprocessing
 from msanet.runtime import METADATA_KEY
@@ -67,15 +67,11 @@ class Metadata:
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file under a temporary name, then rename, so that it is never half there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # A copy of each: safetensors refuses memory that is shared or not in row order.
-        contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    # A copy of each: safetensors refuses memory that is shared or not in row order.
+    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file(contiguous, temporary, dict(metadata))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -239,6 +239,7 @@ def test_train_evaluate_export_recognize(run, faces_folder, photo, tmp_path):
         (["train", "--data", "folder:FACES", "--output", "RUN", "--set", "speed=1"], "speed"),
         (["train", "--data", "folder:FACES", "--output", "RUN", "--set", "num_classes=9"], "num_classes"),
         (["train", "--data", "folder:FACES", "--output", "RUN", "--network", "nothing"], "there is no network"),
+        (["train", "--data", "folder:FACES", "--output", "PICKLE/run", *QUICK], "cannot be written"),
         (["export", "--model", "PICKLE", "--output", "RUN.onnx"], "pickle"),
         (["export", "--model", "nobody", "--output", "RUN.onnx"], "there is no model"),
         (["datasets", "check", "folder:/nowhere"], "not a folder"),
