@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from msanet import weights
+from msanet import data, weights
 from msanet.errors import InputError
 from msanet.export import TOLERANCE, export
-from msanet.expressions import expressions_for
+from msanet.expressions import EXPRESSIONS, expressions_for
 from msanet.models import NETWORKS, create_network
-from msanet.preprocessing import Preprocessing
+from msanet.predict import predict
+from msanet.preprocessing import Preprocessing, softmax
 from msanet.recognizer import Recognizer
 from msanet.runtime import Session
 
@@ -101,3 +102,17 @@ def test_wrong_names_are_refused(exported, tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         export(model, tmp_path / "file" / "model.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_recognition_gives_what_evaluation_gives_picture_by_picture(faces_folder, tmp_path, mirror):
+    torch.manual_seed(0)
+    preprocessing = Preprocessing(size=SIZE, resize=36, gray=True, mirror=mirror)
+    metadata = weights.Metadata("tiny", "msanet_ms", {}, EXPRESSIONS, preprocessing, 1.5)
+    weights.save(tmp_path / "model.safetensors", create_network("msanet_ms", 8).state_dict(), metadata)
+    export(tmp_path / "model.safetensors", tmp_path / "model.onnx")
+    samples = data.read(f"folder:{faces_folder}", "test")
+    network, _ = weights.load(tmp_path / "model.safetensors")
+    evaluated = softmax(predict(network, samples, preprocessing, EXPRESSIONS), metadata.temperature)
+    recognized = Recognizer(tmp_path / "model.onnx", threads=1).classify([sample.crop() for sample in samples])
+    np.testing.assert_allclose(recognized, evaluated, atol=TOLERANCE)
