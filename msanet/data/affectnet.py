@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from msanet.data import subsets
-from msanet.data.samples import Sample, hold_out
+from msanet.data.samples import Sample, check_split, hold_out
 from msanet.errors import InputError
 
 CODES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
@@ -50,8 +50,7 @@ def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> l
     Raises:
         InputError: the folder is of neither form, a line or an annotation is broken, or no picture is there.
     """
-    if split not in ("train", "validation", "test"):
-        raise InputError(f"affectnet has no split {split!r}: choose one of train, validation, test")
+    check_split("affectnet", split)
     lists, arrays = root / "Manually_Annotated_file_lists", root / ("val_set" if split == "test" else "train_set")
     if lists.is_dir():
         path = lists / ("validation.csv" if split == "test" else "training.csv")

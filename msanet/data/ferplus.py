@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from msanet.data import subsets
-from msanet.data.samples import Sample
+from msanet.data.samples import Sample, check_split
 from msanet.errors import InputError
 from msanet.expressions import EXPRESSIONS
 
@@ -51,8 +51,7 @@ def read(root: Path, split: str, *, protocol: str = "majority", duplicates: bool
     Raises:
         InputError: the folder is not of the layout, pictures are missing, or a line of the csv is broken.
     """
-    if split not in FOLDERS:
-        raise InputError(f"ferplus has no split {split!r}: choose one of {', '.join(FOLDERS)}")
+    check_split("ferplus", split)
     if protocol not in ("majority", "top"):
         raise InputError(f"ferplus has no protocol {protocol!r}: choose majority or top")
     votes = {name: row for name, (usage, row) in read_votes(root / "fer2013new.csv").items() if usage == split}

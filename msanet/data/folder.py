@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from msanet import images
-from msanet.data.samples import Sample, hold_out
+from msanet.data.samples import SPLITS, Sample, check_split, hold_out
 from msanet.errors import InputError
 from msanet.expressions import EXPRESSIONS
 
-SPLITS = ("train", "validation", "test")
 LAYOUT = "neutral/, happiness/, ... with pictures; or train/neutral/, ..., validation/, test/"
 LICENSE = "yours"
 
@@ -32,8 +31,7 @@ def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> l
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder: give the folder that holds one sub-folder per expression")
-    if split not in SPLITS:
-        raise InputError(f"folder has no split {split!r}: choose one of {', '.join(SPLITS)}")
+    check_split("folder", split)
     folders = [name for name in SPLITS if (root / name).is_dir()]
     shared = "validation" not in folders and split != "test"  # train and validation share one folder
     wanted = "train" if shared else split

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from msanet.data import subsets
-from msanet.data.samples import Sample, hold_out
+from msanet.data.samples import Sample, check_split, hold_out
 from msanet.errors import InputError
 
 CODES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
@@ -41,8 +41,7 @@ def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> l
         InputError: the folder is not of a known layout, pictures are missing, a line is broken, or the list is that of
             the compound expressions.
     """
-    if split not in ("train", "validation", "test"):
-        raise InputError(f"rafdb has no split {split!r}: choose one of train, validation, test")
+    check_split("rafdb", split)
     part = "test" if split == "test" else "train"
     repackaged = root / "DATASET"
     samples = read_folders(repackaged / part) if repackaged.is_dir() else read_list(root / "basic", part)

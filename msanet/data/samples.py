@@ -18,6 +18,14 @@ from msanet.errors import InputError
 from msanet.expressions import EXPRESSIONS
 from msanet.preprocessing import Preprocessing
 
+SPLITS = ("train", "validation", "test")
+
+
+def check_split(data_set: str, split: str) -> None:
+    """Raise an InputError where `split` is none of `SPLITS`."""
+    if split not in SPLITS:
+        raise InputError(f"{data_set} has no split {split!r}: choose one of {', '.join(SPLITS)}")
+
 
 @dataclass(frozen=True)
 class Sample:
