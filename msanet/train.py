@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from msanet import data, evaluate, weights
 from msanet.data.augmentation import Augmentation
 from msanet.data.samples import EpochSampler, FaceDataset, Sample, training_loader
+from msanet.distill import Teachers
 from msanet.errors import InputError
 from msanet.expressions import expressions_for
 from msanet.images import replacing
@@ -57,6 +58,8 @@ class Recipe(BaseModel):
             learning rate together with the weight decay divided by beta.
         label_smoothing: part of the target that is spread over all classes.
         soft_targets: learn the annotators' vote distribution where there is one.
+        teachers: shipped models' names or .safetensors files to learn from as well, see `Teachers`.
+        teacher_share: of the target that the teachers give.
         balance: of the expressions, see `EpochSampler`.
         mixup: parameter of the Beta distribution that mixes pairs of pictures; 0 mixes none.
         plain_epochs: so many epochs at the end without mixup.
@@ -90,6 +93,8 @@ class Recipe(BaseModel):
     beta: float = Field(1.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     soft_targets: bool = False
+    teachers: tuple[str, ...] = ()
+    teacher_share: float = Field(0.5, ge=0, le=1)
     balance: float = Field(0.0, ge=0, le=1)
     mixup: float = Field(0.0, ge=0)
     plain_epochs: int = Field(0, ge=0)
@@ -209,6 +214,7 @@ class Run:
         if recipe.initial_weights:
             weights.start_from(self.network, recipe.initial_weights)
         self.network.to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.teachers = Teachers(recipe.teachers, self.expressions, recipe.preprocessing, self.accelerator.device)
         self.average = Average(self.network, recipe.ema)
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
@@ -331,6 +337,8 @@ class Run:
             images = images.to(memory_format=torch.channels_last)
             with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
                 logits = network(images)
+                if recipe.teachers:
+                    targets = targets.lerp(self.teachers(images), recipe.teacher_share)
             loss = recipe.beta * nn.functional.cross_entropy(
                 logits.float(), targets, label_smoothing=recipe.label_smoothing
             )

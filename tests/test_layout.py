@@ -25,7 +25,7 @@ PACKAGE = ROOT / "msanet"
 # Top to bottom: a file imports only from the ground floor above it and from its own wing above it. A name that has no
 # file yet keeps its place here.
 GROUND = ("errors", "expressions", "images", "preprocessing", "runtime", "faces", "drawing")
-LAB = ("models", "data", "weights", "predict", "evaluate", "train", "ablate")
+LAB = ("models", "data", "weights", "predict", "evaluate", "distill", "train", "ablate", "compare")
 DOOR = ("export",)  # from the lab to the shop: may see both
 SHOP = ("recognizer", "video", "batch", "serve")
 TOP = ("__init__", "__main__")  # may see everything
@@ -38,10 +38,10 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("runtime",),
     "torch": (*LAB, *DOOR),
     "torchvision": (*LAB, *DOOR),
-    "accelerate": ("predict", "evaluate", "train", "ablate"),
+    "accelerate": ("predict", "evaluate", "distill", "train", "ablate"),
     "safetensors": ("weights",),
-    "pydantic": ("data", "train", "serve"),
-    "yaml": ("train",),
+    "pydantic": ("data", "train", "ablate", "serve"),
+    "yaml": ("train", "ablate", "compare"),
     "matplotlib": ("evaluate", "ablate"),
     "onnx": ("export",),
     "onnxscript": ("export",),

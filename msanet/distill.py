@@ -1,0 +1,57 @@
+"""Knowledge distillation (Hinton, Vinyals & Dean, 2015): what trained models say of a batch, as targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from msanet import weights
+from msanet.errors import InputError
+from msanet.preprocessing import Preprocessing
+
+
+class Teachers:
+    """One or more trained models that look at the very pictures the student sees, augmentation and mixup included.
+
+    A teacher of another input size gets them resized; colours and normalisation must be the student's.
+
+    Args:
+        models: names of shipped models or .safetensors files.
+        expressions: names of the student's K classes.
+        preprocessing: the student's.
+        device: of the student.
+
+    Raises:
+        InputError: a model cannot be loaded, lacks an expression, or wants other colours or another normalisation.
+    """
+
+    def __init__(
+        self, models: Sequence[str], expressions: Sequence[str], preprocessing: Preprocessing, device: torch.device
+    ) -> None:
+        self.members = []
+        for model in models:
+            network, metadata = weights.load(model)
+            missing = [name for name in expressions if name not in metadata.expressions]
+            if missing:
+                raise InputError(f"teacher {model} does not know {', '.join(missing)}: choose another")
+            own = metadata.preprocessing
+            if (own.gray, own.mean, own.std) != (preprocessing.gray, preprocessing.mean, preprocessing.std):
+                raise InputError(
+                    f"teacher {model} takes other colours: set preprocessing.gray, mean and std to its own"
+                )
+            network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            columns = [metadata.expressions.index(name) for name in expressions]
+            self.members.append((network, own.size, metadata.temperature, columns))
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """float32 [B, 3, S, S] -> mean of the teachers' calibrated probabilities, float32 [B, K]."""
+        opinions = []
+        for network, size, temperature, columns in self.members:
+            own = images
+            if images.shape[-1] != size:
+                own = nn.functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+            opinions.append((network(own).float()[:, columns] / temperature).softmax(dim=1))
+        return torch.stack(opinions).mean(dim=0)

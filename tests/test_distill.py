@@ -1,0 +1,93 @@
+"""Teachers see what the student sees, and their opinion becomes its target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from msanet import weights
+from msanet.distill import Teachers
+from msanet.errors import InputError
+from msanet.expressions import EXPRESSIONS
+from msanet.models import create_network
+from msanet.preprocessing import Preprocessing
+from msanet.train import Run, load_recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ARGUMENTS = {"channels": [16, 32], "strides": [1, 2]}
+GRAY = Preprocessing(size=32, gray=True)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def save_teacher(tmp_path):
+    def save(name: str, preprocessing=GRAY, expressions=EXPRESSIONS, favorite=None, temperature=1.0) -> str:
+        torch.manual_seed(len(name))
+        network = create_network("msanet", len(expressions), **ARGUMENTS)
+        if favorite is not None:
+            with torch.no_grad():
+                network.fc.weight.zero_()
+                network.fc.bias.copy_(torch.tensor([9.0 * (other == favorite) for other in expressions]))
+        path = tmp_path / f"{name}.safetensors"
+        metadata = weights.Metadata(name, "msanet", ARGUMENTS, tuple(expressions), preprocessing, temperature)
+        weights.save(path, network.state_dict(), metadata)
+        return str(path)
+
+    return save
+
+
+def probabilities(path: str, images: torch.Tensor) -> torch.Tensor:
+    network, metadata = weights.load(path)
+    with torch.no_grad():
+        return (network(images) / metadata.temperature).softmax(dim=1)
+
+
+def test_the_opinion_is_the_mean_of_calibrated_probabilities(save_teacher):
+    models = [save_teacher("one", temperature=2.0), save_teacher("three")]
+    images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    expected = sum(probabilities(model, images) for model in models) / 2
+    assert torch.allclose(Teachers(models, EXPRESSIONS, GRAY, CPU)(images), expected, atol=1e-5)
+
+
+def test_a_larger_teacher_gets_the_picture_at_its_own_size(save_teacher):
+    teacher = save_teacher("large", Preprocessing(size=64, gray=True))
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    larger = torch.nn.functional.interpolate(images, size=(64, 64), mode="bilinear", antialias=True)
+    opinion = Teachers([teacher], EXPRESSIONS, GRAY, CPU)(images)
+    assert torch.allclose(opinion, probabilities(teacher, larger), atol=1e-5)
+
+
+def test_a_teacher_of_eight_expressions_teaches_seven(save_teacher):
+    opinion = Teachers([save_teacher("one")], EXPRESSIONS[:7], GRAY, CPU)(torch.randn(2, 3, 32, 32))
+    assert opinion.shape == (2, 7)
+    assert torch.allclose(opinion.sum(dim=1), torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"expressions": EXPRESSIONS[:7]}, "does not know contempt"),
+        ({"preprocessing": Preprocessing(size=32)}, "takes other colours"),
+        ({"preprocessing": Preprocessing(size=32, gray=True, mean=(0.4, 0.4, 0.4))}, "takes other colours"),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_refused(save_teacher, arguments, sentence):
+    with pytest.raises(InputError, match=sentence):
+        Teachers([save_teacher("one", **arguments)], EXPRESSIONS, GRAY, CPU)
+
+
+def test_a_student_believes_its_teacher(save_teacher, faces_folder, tmp_path: Path):
+    # The labels are spread evenly, so only the teacher can make all predictions fear.
+    teacher = save_teacher("fearful", favorite="fear")
+    settings = [f"teachers=[{teacher}]", "teacher_share=1", "network={channels: [16, 32], strides: [1, 2]}"]
+    settings += ["preprocessing.size=32", "preprocessing.resize=null", "small_epochs=0", "epochs=3", "batch_size=8"]
+    settings += ["workers=0", "ema=0", "precision=float32", "mixup=0", "warmup_epochs=0", "plain_epochs=0"]
+    run = Run(f"folder:{faces_folder}", "msanet_ms_as", load_recipe("default", settings), tmp_path / "run")
+    report = run.train()
+    predicted = report.confusion.sum(axis=0)
+    assert predicted[EXPRESSIONS.index("fear")] == report.num_pictures
+    assert np.isfinite(report.accuracy)
