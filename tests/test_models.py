@@ -168,6 +168,7 @@ def test_there_is_an_attention_map_for_each_branch_in_0_to_1(networks, name):
         ("msanet", {"width_ratio": 0.001}, "width_ratio 0.001 leaves no channel for 4 subsets"),
         ("msanet", {"width_ratio": -1.0}, "width_ratio -1.0"),
         ("msanet", {"reduction": 0}, "reduction is 0"),
+        ("msanet", {"stem_width": 0}, "stem_width is 0"),
         ("msanet", {"num_classes": 1}, "num_classes is 1"),
     ],
 )
@@ -513,3 +514,11 @@ def test_cbam_keeps_at_least_one_hidden_unit():
     cbam = CBAM(8, reduction=16)
     assert cbam.mlp[0].out_features == 1
     assert cbam(torch.zeros(2, 8, 3, 3))[0].shape == (2, 8, 3, 3)
+
+
+def test_a_narrower_stem_makes_a_smaller_network_of_the_same_head():
+    full, narrow = create_network("msanet", 8), create_network("msanet", 8, stem_width=16)
+    assert narrow.conv1.out_channels == 16
+    assert narrow.fc.weight.shape == full.fc.weight.shape
+    assert count_cost(narrow, 64)[1] < count_cost(full, 64)[1] / 2
+    assert narrow(torch.zeros(2, 3, 64, 64)).shape == (2, 8)

@@ -13,7 +13,7 @@ from msanet.models.blocks import Explanation, Network
 from msanet.models.msanet import MSANet, msanet_ms, msanet_ms_as
 from msanet.models.resnet import ResNet18
 
-__all__ = ["NETWORKS", "Explanation", "Network", "count_cost", "create_network"]
+__all__ = ["NETWORKS", "Explanation", "Network", "count_cost", "create_network", "network_arguments"]
 
 NETWORKS: dict[str, Callable[..., Network]] = {
     "resnet18": ResNet18,
@@ -38,14 +38,22 @@ def create_network(name: str, num_classes: int = 7, **arguments: Any) -> Network
         raise InputError(f"there is no network {name!r}: choose one of {', '.join(NETWORKS)}")
     if num_classes < 2:
         raise InputError(f"num_classes is {num_classes}: a network needs at least two")
-    known = inspect.signature(MSANet if name.startswith("msanet") else NETWORKS[name]).parameters
-    unknown = set(arguments) - set(known) - set(inspect.signature(NETWORKS[name]).parameters)
+    unknown = set(arguments) - set(network_arguments(name))
     if unknown:
-        raise InputError(f"network {name} has no argument {', '.join(sorted(unknown))}; it has {', '.join(known)}")
+        raise InputError(
+            f"network {name} has no argument {', '.join(sorted(unknown))}; it has {', '.join(network_arguments(name))}"
+        )
     try:
         return NETWORKS[name](num_classes, **arguments)
     except TypeError as error:  # a number where several are wanted, or what this form of a network has fixed
         raise InputError(f"network {name} cannot be made with {arguments}: {error}") from error
+
+
+def network_arguments(name: str) -> list[str]:
+    """Names of the arguments that a network of `NETWORKS` has besides `num_classes`."""
+    makers = (NETWORKS[name], MSANet) if name.startswith("msanet") else (NETWORKS[name],)
+    own = {argument: None for maker in makers for argument in inspect.signature(maker).parameters}
+    return [argument for argument in own if argument not in ("num_classes", "arguments")]
 
 
 def count_cost(network: Network, size: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet18
+from torchvision.models.resnet import BasicBlock
 
 from msanet.errors import InputError
 
@@ -64,19 +64,24 @@ class Network(nn.Module):
 class Stem(Network):
     """The paper's feature pre-extractor (section 2.1): ResNet-18 up to its second layer, 3xHxW -> 128 x H/8 x W/8.
 
-    torchvision makes the layers and names them, so published ResNet-18 weights load as they are.
+    Its layers bear torchvision's names, so published ResNet-18 weights load as they are.
+
+    Args:
+        width: channels after the first convolution, 64 in ResNet-18; twice as many come out.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 64) -> None:
         super().__init__()
-        resnet = resnet18()
-        self.conv1, self.bn1, self.relu, self.maxpool = resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool
-        self.layer1, self.layer2 = resnet.layer1, resnet.layer2
+        self.conv1, self.bn1 = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
+        self.relu, self.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
+        self.layer1 = nn.Sequential(BasicBlock(width, width), BasicBlock(width, width))
+        shortcut = nn.Sequential(*conv_bn(width, 2 * width, 1, 2))
+        self.layer2 = nn.Sequential(BasicBlock(width, 2 * width, 2, shortcut), BasicBlock(2 * width, 2 * width))
 
     def stem(self, images: Tensor) -> Tensor:
-        """float [B, 3, H, W] -> [B, 128, H/8, W/8]."""
-        maps = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # [B, 64, H/4, W/4]
-        return self.layer2(self.layer1(maps))  # [B, 128, H/8, W/8]
+        """float [B, 3, H, W] -> [B, 2 * width, H/8, W/8]."""
+        maps = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # [B, width, H/4, W/4]
+        return self.layer2(self.layer1(maps))  # [B, 2 * width, H/8, W/8]
 
     def load_stem(self, state: Mapping[str, Tensor]) -> None:
         """Take the stem's weights out of a ResNet-18 state dict (ImageNet, faces); the rest of it is ignored.

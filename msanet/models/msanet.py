@@ -86,6 +86,7 @@ class MSANet(Stem):
         strides: of the two blocks (open in the paper): (2, 2) makes 28 -> 14 -> 7 of a 224 picture.
         width_ratio: see `MultiScaleBlock`; 0.5 so that the first 1x1 never widens.
         reduction: of CBAM's channel attention.
+        stem_width: channels after the stem's first convolution, 64 in ResNet-18 and the paper.
         stem_weights: ResNet-18 state dict to start the stem from; None: He initialisation.
 
     Raises:
@@ -104,9 +105,12 @@ class MSANet(Stem):
         strides: Sequence[int] = (2, 2),
         width_ratio: float = 0.5,
         reduction: int = 16,
+        stem_width: int = 64,
         stem_weights: Mapping[str, Tensor] | None = None,
     ) -> None:
-        super().__init__()
+        if stem_width < 1:
+            raise InputError(f"stem_width is {stem_width}: it must be at least 1")
+        super().__init__(stem_width)
         if hierarchy not in HIERARCHIES:
             raise InputError(f"hierarchy is {hierarchy!r}: choose one of {', '.join(HIERARCHIES)}")
         if not kernels or any(kernel < 1 or kernel % 2 == 0 for kernel in kernels):
@@ -115,7 +119,7 @@ class MSANet(Stem):
             raise InputError("channels and strides need one positive number for each block, num_subsets at least 1")
         if reduction < 1:
             raise InputError(f"reduction is {reduction}: it must be at least 1")
-        steps = list(zip((128, *channels[:-1]), channels, strides, strict=True))
+        steps = list(zip((2 * stem_width, *channels[:-1]), channels, strides, strict=True))
         self.branches = nn.ModuleList(
             nn.Sequential(*(MultiScaleBlock(i, o, m, s, num_subsets, width_ratio, hierarchy) for i, o, s in steps))
             for m in kernels
@@ -127,7 +131,7 @@ class MSANet(Stem):
             self.load_stem(stem_weights)
 
     def feature_maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        shared = self.stem(images)  # [B, 128, H/8, W/8]
+        shared = self.stem(images)  # [B, 128, H/8, W/8] with stem_width 64
         maps = [branch(shared) for branch in self.branches]  # each [B, 512, H/32, W/32] with strides (2, 2)
         if not self.attentions:
             return torch.cat(maps, dim=1), []
