@@ -10,8 +10,10 @@ gave, picture by picture.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,19 @@ from msanet.predict import predict
 from msanet.preprocessing import softmax
 
 PRETRAINED = Path(msanet.__file__).parent / "pretrained"
+
+
+def shortened(path: str) -> str:
+    """The last two parts of a path; a model's name as it is."""
+    return "/".join(Path(path).parts[-2:])
+
+
+def portable(training: Mapping[str, Any]) -> dict[str, Any]:
+    """How the weights were made, without the folders of the machine that made them."""
+    recipe = dict(training["recipe"])
+    recipe["initial_weights"] = shortened(recipe["initial_weights"])
+    recipe["teachers"] = [shortened(path) for path in recipe.get("teachers", ())]
+    return {**training, "recipe": recipe}
 
 
 def main() -> None:
@@ -39,7 +54,12 @@ def main() -> None:
     if arguments.scale:
         preprocessing = replace(preprocessing, framing=replace(preprocessing.framing, scale=arguments.scale))
     metadata = replace(
-        metadata, name=arguments.name, description=arguments.description, preprocessing=preprocessing, scores={}
+        metadata,
+        name=arguments.name,
+        description=arguments.description,
+        preprocessing=preprocessing,
+        training=portable(metadata.training),
+        scores={},
     )
     target = PRETRAINED / f"{arguments.name}.safetensors"
     weights.save(target, weights.rounded(network.state_dict()), metadata)
