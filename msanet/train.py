@@ -10,6 +10,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata as packages
 from importlib import resources
 from pathlib import Path
@@ -237,7 +238,10 @@ class Run:
         if "run" not in texts:
             raise InputError(f"{self.checkpoint} is not a checkpoint of a run: give another --output")
         state = json.loads(texts["run"])
-        changed = [name for name, value in self.identity().items() if state["identity"][name] != value]
+        before = state["identity"]
+        with suppress(ValidationError):  # fields that are newer than the checkpoint had their defaults
+            before["recipe"] = json.loads(Recipe(**before["recipe"]).model_dump_json())
+        changed = [name for name, value in self.identity().items() if before[name] != value]
         if changed:
             raise InputError(
                 f"{self.output} was started with another {changed[0]}: resume with the same, or start anew"

@@ -337,6 +337,7 @@ def test_with_seven_classes_contempt_is_left_out(source, tmp_path):
     assert weights.load(tmp_path / "seven" / "last.safetensors")[1].expressions == EXPRESSIONS[:7]
 
 
+@pytest.mark.filterwarnings("ignore:.*training pictures are in the validation or the test split too")
 def test_ferplus_trains_on_its_votes(ferplus, tmp_path):
     fields: dict[str, Any] = {
         "epochs": 1,
@@ -558,6 +559,14 @@ def test_a_run_goes_on_only_with_the_same_recipe_network_and_data(source, finish
         Run(source, "msanet_ms", Recipe(**{**TINY, "epochs": 1}), finished, resume=True)
     with pytest.raises(InputError, match="was started with another data"):
         start(f"folder:{tmp_path}", finished, resume=True, epochs=1)
+
+
+def test_a_run_goes_on_when_the_recipe_has_got_a_new_field_since(source, finished, tmp_path):
+    tensors, texts = weights.load_tensors(finished / "checkpoint.safetensors")
+    state = json.loads(texts["run"])
+    del state["identity"]["recipe"]["teachers"]
+    weights.save_tensors(tmp_path / "checkpoint.safetensors", tensors, {"run": json.dumps(state)})
+    assert len(start(source, tmp_path, resume=True, epochs=1).rows) == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint at all", None])
