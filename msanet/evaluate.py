@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from msanet import data, predict, weights
+from msanet import data
+from msanet.data.samples import DataWarning, Sample
 from msanet.errors import InputError, require
+from msanet.expressions import expressions_for, restrict
 from msanet.images import replacing
+from msanet.predict import Model
 from msanet.preprocessing import softmax
-from msanet.runtime import Session
 
 RESAMPLES = 2000
 LEVEL = 0.95
+TAIL = (1 - LEVEL) / 2
 BINS = 15
 TITLES = {"accuracy": "Accuracy", "average_accuracy": "Average accuracy", "macro_f1": "Macro F1"}
 
@@ -60,6 +64,7 @@ class Report:
         protocol: which pictures were scored, and how, in words.
         model: name or file of the weights.
         calibration_error: expected calibration error in 0..1, None where probabilities were not at hand.
+        subsets: name -> report, of parts of these pictures.
 
     Raises:
         InputError: there is no picture to score.
@@ -70,6 +75,7 @@ class Report:
     protocol: str = ""
     model: str = ""
     calibration_error: float | None = None
+    subsets: Mapping[str, Report] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.confusion.shape != (len(self.expressions), len(self.expressions)):
@@ -117,16 +123,34 @@ class Report:
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
         """95 % bootstrap intervals (low, high) of accuracy, average accuracy and macro F1."""
+        return {
+            name: (float(np.quantile(values, TAIL)), float(np.quantile(values, 1 - TAIL)))
+            for name, values in measures(self._resamples).items()
+        }
+
+    @cached_property
+    def class_intervals(self) -> dict[str, np.ndarray]:
+        """95 % bootstrap intervals of "recall" and "precision", float64 [K, 2]; NaN where the value does not exist."""
+        right = np.diagonal(self._resamples, axis1=1, axis2=2)
+        with np.errstate(invalid="ignore"):
+            shares = {"recall": right / self._resamples.sum(axis=2), "precision": right / self._resamples.sum(axis=1)}
+        # A resample without a picture of the class says nothing of its recall.
+        exists = {"recall": self.confusion.sum(axis=1) > 0, "precision": self.confusion.sum(axis=0) > 0}
+        intervals = {name: np.full((len(self.expressions), 2), np.nan) for name in shares}
+        for name, values in shares.items():
+            ends = np.nanquantile(values[:, exists[name]], [TAIL, 1 - TAIL], axis=0)
+            intervals[name][exists[name]] = ends.T
+        return intervals
+
+    @cached_property
+    def _resamples(self) -> np.ndarray:
+        """int64 [RESAMPLES, K, K], confusion matrices of as many pictures drawn with replacement."""
         # Drawing N pictures with replacement and counting (true, predicted) is one multinomial draw over the K*K cells
-        # of the confusion matrix. All three scores depend on these counts alone, so no picture need be drawn.
+        # of the confusion matrix. All scores depend on these counts alone, so no picture need be drawn.
         draws = np.random.default_rng(0).multinomial(
             self.num_pictures, self.confusion.ravel() / self.num_pictures, size=RESAMPLES
         )
-        tail = (1 - LEVEL) / 2
-        return {
-            name: (float(np.quantile(values, tail)), float(np.quantile(values, 1 - tail)))
-            for name, values in measures(draws.reshape(RESAMPLES, *self.confusion.shape)).items()
-        }
+        return draws.reshape(RESAMPLES, *self.confusion.shape)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain lists, numbers and strings, for JSON; scores in 0..1, None where one does not exist."""
@@ -143,16 +167,29 @@ class Report:
             "recall": dict(zip(self.expressions, map(_or_none, self.recall), strict=True)),
             "precision": dict(zip(self.expressions, map(_or_none, self.precision), strict=True)),
             "confusion": self.confusion.tolist(),
+            "subsets": {name: report.to_dict() for name, report in self.subsets.items()},
         }
 
     def to_markdown(self) -> str:
-        """Three tables: scores with their intervals, classes, confusion matrix. Percentages, except for counts."""
+        """Tables: scores with their intervals, subsets, classes, confusion matrix. Percentages, except for counts."""
         scores = [
             (TITLES[name], _percent(float(value)), " to ".join(_percent(end) for end in self.intervals[name]))
             for name, value in measures(self.confusion).items()
         ]
         if self.calibration_error is not None:
             scores.append(("Expected calibration error", _percent(self.calibration_error), ""))
+        subsets = [
+            (
+                name,
+                str(report.num_pictures),
+                *(
+                    f"{_percent(float(measures(report.confusion)[measure]))} "
+                    f"({' to '.join(_percent(end) for end in report.intervals[measure])})"
+                    for measure in ("accuracy", "average_accuracy")
+                ),
+            )
+            for name, report in self.subsets.items()
+        ]
         classes = [
             (name, str(number), _percent(recall), _percent(precision))
             for name, number, recall, precision in zip(
@@ -172,6 +209,8 @@ class Report:
                 "",
                 *_table(("Score", "%", "95 % interval"), scores),
                 "",
+                *_table(("Subset", "Pictures", "Accuracy, %", "Average accuracy, %"), subsets),
+                *([""] if subsets else []),
                 *_table(("Expression", "Pictures", "Recall, %", "Precision, %"), classes),
                 "",
                 *_table(("True \\ predicted", *self.expressions), cells),
@@ -280,51 +319,152 @@ def score(
     return Report(tuple(expressions), confusion, protocol, model, error)
 
 
-def evaluate(
-    model: str | Path, source: str, split: str = "test", subset: str | None = None, *, workers: int = 2
-) -> Report:
-    """Score trained weights on a labelled data set.
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A report, and what it was made from.
 
-    Pictures of an expression that the model does not know are left out, and the protocol in the report says how many.
+    Args:
+        model: what was asked.
+        source: NAME:DIR of the data set.
+        samples: the N pictures.
+        probabilities: float32 [N, K], over the report's expressions.
+        report: the scores.
+    """
+
+    model: Model
+    source: str
+    samples: list[Sample]
+    probabilities: np.ndarray
+    report: Report
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """int64 [N], true class in 0..K-1."""
+        return _targets(self.samples, self.report.expressions)
+
+
+def evaluate(
+    model: str | Path,
+    source: str,
+    split: str = "test",
+    subset: str | None = None,
+    classes: int | None = None,
+    *,
+    workers: int = 2,
+) -> Report:
+    """Score trained weights on a labelled data set: the report of `examine`."""
+    return examine(model, source, split, subset, classes, workers=workers).report
+
+
+def examine(
+    model: str | Path,
+    source: str,
+    split: str = "test",
+    subset: str | None = None,
+    classes: int | None = None,
+    *,
+    workers: int = 2,
+) -> Evaluation:
+    """Score trained weights on a labelled data set, and keep what they say of each picture.
+
+    An expression that the data set does not tell apart, such as contempt in sets of seven, is left out of the model's
+    answers, and the rest is normalised. Pictures of an expression that the model does not know are left out. The
+    protocol in the report says both, and what the reader warned of.
 
     Args:
         model: a shipped model's name, a .safetensors file (run by PyTorch) or an .onnx file (run by onnxruntime).
         source: NAME:DIR of the data set.
         split: "train", "validation" or "test".
-        subset: "pose30", "pose45" or "occlusion" of the test split.
+        subset: "pose30", "pose45" or "occlusion" of the test split alone; None: the whole split, and beside the whole
+            test split all subsets whose lists are there, each also by its list's own labels.
+        classes: 7 leaves contempt out of pictures and answers; None: as many as data set and model tell apart.
         workers: loading processes.
 
     Raises:
         InputError: the model or the data cannot be used.
     """
     name, reader, _ = data.parse(source)
-    samples = data.read(source, split, subset)
-    if Path(model).suffix == ".onnx":
-        session = Session(model)
-        metadata = weights.Metadata.from_dict(session.metadata)
-    else:
-        network, metadata = weights.load(model)
-    known = [sample for sample in samples if sample.expression in metadata.expressions]
-    words = f"{name}, {split} split{f', subset {subset}' if subset else ''}, {reader.protocol}"
-    if len(known) < len(samples):
-        words += f"; {len(samples) - len(known)} pictures of expressions that the model does not know are left out"
-    if not known:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DataWarning)
+        samples = data.read(source, split, subset)
+    for warning in caught:
+        warnings.warn(warning.message, stacklevel=2)
+    noted = [str(warning.message) for warning in caught if issubclass(warning.category, DataWarning)]
+    asked = Model(model)
+    told = data.expressions_of(source, samples) if classes is None else expressions_for(classes)
+    expressions = tuple(expression for expression in asked.metadata.expressions if expression in told)
+    known = [sample for sample in samples if sample.expression in expressions]
+    if not known or len(expressions) < 2:
         raise InputError(f"{source}, {split} split: no picture shows an expression that the model knows")
-    arguments = (known, metadata.preprocessing, metadata.expressions)
-    if Path(model).suffix == ".onnx":
-        logits = predict.predict_onnx(session, *arguments, workers=workers)
-    else:
-        logits = predict.predict(network, *arguments, workers=workers)
-    targets = np.array([metadata.expressions.index(sample.expression) for sample in known])
-    probabilities = softmax(logits, metadata.temperature)
-    return score(probabilities, targets, metadata.expressions, words, str(model))
+    words = [f"{name}, {split} split{f', subset {subset}' if subset else ''}, {reader.protocol}"]
+    ignored = [expression for expression in asked.metadata.expressions if expression not in told]
+    if ignored:
+        words.append(f"the model's {', '.join(ignored)} left out and the rest normalised")
+    if len(known) < len(samples):
+        words.append(f"{len(samples) - len(known)} pictures of other expressions than the model's are left out")
+    probabilities = restrict(
+        softmax(asked.logits(known, workers), asked.metadata.temperature), asked.metadata.expressions, expressions
+    )
+    targets = _targets(known, expressions)
+    report = score(probabilities, targets, expressions, "; ".join([*words, *noted]), asked.name)
+    evaluation = Evaluation(asked, source, known, probabilities, report)
+    if split == "test" and subset is None:
+        evaluation = replace(evaluation, report=replace(report, subsets=score_subsets(evaluation)))
+    return evaluation
 
 
-def calibration_error(probabilities: np.ndarray, targets: np.ndarray, bins: int = BINS) -> float:
-    """Expected calibration error: how far confidence and accuracy lie apart, in 0..1.
+def score_subsets(evaluation: Evaluation) -> dict[str, Report]:
+    """Reports of the subsets whose lists are there, by the data set's labels and by the lists' own.
 
-    The confidences (largest probability of each picture) are put into bins of equal width over 0..1; the result is the
-    mean of |accuracy - mean confidence| over the bins, weighted by their pictures.
+    A list that cannot be read is left out with a warning.
+    """
+    name, reader, root = data.parse(evaluation.source)
+    expressions = evaluation.report.expressions
+    places = {sample.path: place for place, sample in enumerate(evaluation.samples)}
+    reports = {}
+    for subset in data.subsets_of(evaluation.source):
+        assert reader.read_subset is not None  # who has lists reads them
+        for own in (False, True):
+            try:
+                listed = reader.read_subset(root, subset, own_labels=own)
+            except InputError as error:
+                warnings.warn(f"{subset} is left out: {error}", stacklevel=3)
+                break
+            samples = [item for item in listed if item.path in places and item.expression in expressions]
+            if not samples:
+                break
+            words = f"{name}, test split, subset {subset}, {reader.protocol}"
+            title, words = (f"{subset}, labels of the list", f"labels of the list; {words}") if own else (subset, words)
+            rows = evaluation.probabilities[[places[sample.path] for sample in samples]]
+            reports[title] = score(rows, _targets(samples, expressions), expressions, words, evaluation.report.model)
+    return reports
+
+
+def _targets(samples: Sequence[Sample], expressions: Sequence[str]) -> np.ndarray:
+    return np.array([expressions.index(sample.expression) for sample in samples], np.int64)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How confidence and accuracy go together.
+
+    Args:
+        pictures: int64 [B], in bins of equal width over the confidences 0..1.
+        confidence, accuracy: float64 [B], means of each bin; 0 where it has no pictures.
+    """
+
+    pictures: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: mean of |accuracy - confidence| over the bins, weighted by their pictures."""
+        return float((self.pictures * np.abs(self.accuracy - self.confidence)).sum() / self.pictures.sum())
+
+
+def reliability(probabilities: np.ndarray, targets: np.ndarray, bins: int = BINS) -> Reliability:
+    """Confidence (largest probability of each picture) against accuracy.
 
     Args:
         probabilities: float32 [N, K], N at least 1.
@@ -334,8 +474,14 @@ def calibration_error(probabilities: np.ndarray, targets: np.ndarray, bins: int 
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == targets
     place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    # |accuracy - confidence| of a bin times its share of the pictures is |sum of (right - confidence)| / N.
-    return float(np.abs(np.bincount(place, weights=right - confidence, minlength=bins)).sum() / len(targets))
+    pictures = np.bincount(place, minlength=bins)
+    sums = [np.bincount(place, weights=values, minlength=bins) for values in (confidence, right)]
+    return Reliability(pictures, *(values / np.maximum(pictures, 1) for values in sums))
+
+
+def calibration_error(probabilities: np.ndarray, targets: np.ndarray, bins: int = BINS) -> float:
+    """Expected calibration error, see `Reliability.error`, in 0..1."""
+    return reliability(probabilities, targets, bins).error
 
 
 def fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
@@ -385,6 +531,8 @@ def _or_none(value: float) -> float | None:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Markdown lines; the first column is text, the others are numbers."""
+    """Markdown lines; the first column is text, the others are numbers. Nothing where there are no rows."""
+    if not rows:
+        return
     for cells in (head, ["---", *["---:"] * (len(head) - 1)], *rows):
         yield f"| {' | '.join(cells)} |"

@@ -3,15 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 
+from msanet import weights
 from msanet.data.samples import FaceDataset, Sample, evaluation_loader
 from msanet.models import Network
 from msanet.preprocessing import Preprocessing
 from msanet.runtime import Session
+
+
+class Model:
+    """Trained weights, run by PyTorch (a shipped model's name, .safetensors) or by onnxruntime (.onnx).
+
+    Args:
+        name_or_file: a shipped model's name, or a file.
+
+    Attributes:
+        name: as given.
+        metadata: what travels with the weights.
+
+    Raises:
+        InputError: the model cannot be loaded.
+    """
+
+    def __init__(self, name_or_file: str | Path) -> None:
+        self.name = str(name_or_file)
+        self._session = Session(name_or_file) if Path(name_or_file).suffix == ".onnx" else None
+        if self._session is not None:
+            self.metadata = weights.Metadata.from_dict(self._session.metadata)
+        else:
+            self._network, self.metadata = weights.load(name_or_file)
+
+    def logits(self, samples: Sequence[Sample], workers: int = 0) -> np.ndarray:
+        """float32 [len(samples), K], in the samples' order."""
+        arguments = (samples, self.metadata.preprocessing, self.metadata.expressions)
+        if self._session is not None:
+            return predict_onnx(self._session, *arguments, workers=workers)
+        return predict(self._network, *arguments, workers=workers)
+
+    @torch.inference_mode()
+    def explain(self, crops: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Where in the network's input the logits come from, both views averaged where the preprocessing says so.
+
+        Args:
+            crops: RGB uint8 [H, W, 3] of any sizes; few, since all go at once.
+
+        Returns:
+            Evidence for each class float32 [N, K, h, w], and the branches' spatial attention [N, B, h, w] in 0..1;
+            K or B is 0 where the model gives none.
+        """
+        preprocessing = self.metadata.preprocessing
+
+        def run(images: np.ndarray) -> list[np.ndarray]:
+            if self._session is not None:
+                given = [name for name in ("evidence", "attention") if name in self._session.outputs]
+                maps = dict(zip(given, self._session.run(given, {"images": images}) if given else [], strict=True))
+                nothing = np.empty((len(images), 0, 1, 1), np.float32)
+                return [maps.get("evidence", nothing), maps.get("attention", nothing)]
+            device = next(self._network.parameters()).device
+            explanation = self._network.explain(torch.from_numpy(images).to(device))
+            return [explanation.evidence.float().cpu().numpy(), explanation.attention.float().cpu().numpy()]
+
+        evidence, attention = preprocessing.average_views(run, preprocessing(crops))
+        return evidence, attention
 
 
 @torch.inference_mode()
@@ -41,14 +99,14 @@ def predict(
     loader = accelerator.prepare_data_loader(evaluation_loader(dataset, batch_size, workers))
     network = network.to(accelerator.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
-    def run(images: np.ndarray) -> np.ndarray:
+    def run(images: np.ndarray) -> list[np.ndarray]:
         batch = torch.from_numpy(images).to(accelerator.device, memory_format=torch.channels_last)
         with accelerator.autocast():
-            return network(batch).float().cpu().numpy()
+            return [network(batch).float().cpu().numpy()]
 
     logits = [
         accelerator.gather_for_metrics(
-            torch.from_numpy(preprocessing.average_views(run, images.cpu().numpy())).to(accelerator.device)
+            torch.from_numpy(preprocessing.average_views(run, images.cpu().numpy())[0]).to(accelerator.device)
         )
         for images, _ in loader
     ]
@@ -67,8 +125,8 @@ def predict_onnx(
     """As `predict`, by an ONNX file in onnxruntime."""
     dataset = FaceDataset(samples, preprocessing, expressions)
 
-    def run(images: np.ndarray) -> np.ndarray:
-        return session.run(["logits"], {"images": images})[0]
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        return session.run(["logits"], {"images": images})
 
     batches = evaluation_loader(dataset, batch_size, workers)
-    return np.concatenate([preprocessing.average_views(run, images.numpy()) for images, _ in batches])
+    return np.concatenate([preprocessing.average_views(run, images.numpy())[0] for images, _ in batches])

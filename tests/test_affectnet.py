@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from msanet import data
 from msanet.data import affectnet, subsets
-from msanet.data.samples import count
+from msanet.data.samples import DataWarning, count
 from msanet.errors import InputError
 from msanet.images import write
 
@@ -106,8 +107,24 @@ def test_the_lists_do_not_fit_the_later_form(tmp_path):
 def test_missing_pictures_are_left_out_and_counted(tmp_path):
     root = build_csv(tmp_path)
     (root / "Manually_Annotated_Images" / "3" / "cd30.jpg").unlink()
-    with pytest.warns(UserWarning, match=r"1 of 8 pictures are missing and left out, the first .*cd30\.jpg"):
+    with pytest.warns(UserWarning, match=r"1 of 8 listed pictures are missing and left out, the first cd30\.jpg"):
         assert len(affectnet.read(root, "test")) == 7
+
+
+def test_rows_that_repeat_a_picture_and_pictures_in_both_lists_are_warned_of(tmp_path):
+    root = build_csv(tmp_path)
+    training, validation = (
+        root / "Manually_Annotated_file_lists" / f"{name}.csv" for name in ("training", "validation")
+    )
+    training.write_text(training.read_text() + training.read_text().splitlines()[1] + "\n")
+    with pytest.warns(DataWarning, match=r"1 of 81 rows of .*training\.csv repeat a picture and are left out"):
+        assert len(affectnet.read(root, "train", validation=0)) == 80
+    training.write_text(training.read_text() + validation.read_text().splitlines()[1] + "\n")
+    with (
+        pytest.warns(DataWarning, match="rows of"),
+        pytest.warns(DataWarning, match=r"1 of 81 training pictures are in the test split too, the first cd00\.jpg"),
+    ):
+        affectnet.read(root, "train")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +144,7 @@ def test_broken_tables_are_refused(tmp_path, content, words):
         affectnet.read(tmp_path, "test")
 
 
-@pytest.mark.parametrize("value", [np.array("happy"), np.array([1, 2]), np.array(12)])
+@pytest.mark.parametrize("value", [np.array("happy"), np.array([1, 2]), np.array(12), np.array(-1), np.array("")])
 def test_broken_arrays_are_refused(tmp_path, value):
     np.save(build_arrays(tmp_path, np.int64) / "val_set" / "annotations" / "0_exp.npy", value)
     with pytest.raises(InputError, match=r"0_exp\.npy"):
@@ -140,7 +157,13 @@ def test_a_folder_of_neither_form_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(not LISTS.is_dir(), reason="the published lists are not here (MSANET_LISTS)")
-@pytest.mark.parametrize(("name", "pictures"), [("pose30", 1944), ("pose45", 983), ("occlusion", 683)])
-def test_the_published_lists_parse_whole(name, pictures):
+@pytest.mark.parametrize(
+    ("name", "lines", "pictures"), [("pose30", 1949, 1944), ("pose45", 985, 983), ("occlusion", 683, 683)]
+)
+def test_the_published_lists_parse_whole(name, lines, pictures):
     file, pattern = affectnet.LISTS[name]
-    assert len(subsets.read_list(LISTS / file, pattern)) == pictures
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert len(subsets.read_list(LISTS / file, pattern)) == pictures
+    repeats = [len(warning.message.names) for warning in caught]  # type: ignore[union-attr]
+    assert pictures + sum(repeats) == len((LISTS / file).read_text().splitlines()) == lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from torch import Tensor
 
 from msanet import data
 from msanet.data import ferplus as ferplus_reader
+from msanet.data import subsets
 from msanet.data.augmentation import Augmentation
 from msanet.data.samples import (
+    DataWarning,
     EpochSampler,
     FaceDataset,
     Sample,
@@ -30,7 +33,11 @@ from msanet.errors import InputError
 from msanet.expressions import EXPRESSIONS, expressions_for
 from msanet.preprocessing import Preprocessing
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    # What is warned of has tests of its own below.
+    pytest.mark.filterwarnings("ignore::msanet.data.samples.DataWarning"),
+]
 
 
 def labels(samples: list[Sample]) -> dict[int, str]:
@@ -67,6 +74,14 @@ def test_an_option_that_a_reader_lacks_is_refused(ferplus, faces_folder):
         data.read(f"ferplus:{ferplus}", "test", votes=3)
 
 
+def test_what_the_labels_of_a_set_tell_apart():
+    some = unequal(1, 1, 0, 1)
+    assert data.expressions_of("ferplus:x", some) == EXPRESSIONS
+    assert data.expressions_of("rafdb:x", some) == EXPRESSIONS[:7]
+    assert data.expressions_of("folder:x", some) == ("neutral", "happiness", "surprise")
+    assert data.expressions_of("folder:x", unequal(0, 2)) == EXPRESSIONS
+
+
 def test_subsets_are_of_the_test_split_of_sets_that_have_them(ferplus, faces_folder):
     with pytest.raises(InputError, match="ferplus has no subset 'pose30' of its train split"):
         data.read(f"ferplus:{ferplus}", "train", "pose30")
@@ -74,6 +89,8 @@ def test_subsets_are_of_the_test_split_of_sets_that_have_them(ferplus, faces_fol
         data.read(f"folder:{faces_folder}", "test", "pose30")
     with pytest.raises(InputError, match="no subset 'pose60': choose one of pose30, pose45, occlusion"):
         data.read(f"ferplus:{ferplus}", "test", "pose60")
+    assert data.subsets_of(f"ferplus:{ferplus}") == ["pose30", "pose45", "occlusion"]
+    assert data.subsets_of(f"folder:{faces_folder}") == []
     assert data.read(f"ferplus:{ferplus}", "test", "pose45") == ferplus_reader.read_subset(ferplus, "pose45")
 
 
@@ -127,8 +144,22 @@ def test_rows_without_a_name_are_skipped(ferplus):
 def test_of_a_name_that_stands_twice_the_last_row_counts(ferplus):
     for protocol in ("majority", "top"):
         train = labels(ferplus_reader.read(ferplus, "train", protocol=protocol))
-        assert 15 not in train  # happiness first, NF last
-        assert train[16] == "anger"  # sadness first
+        assert 6953 not in train  # happiness first, NF last
+        assert train[8403] == "anger"  # sadness first
+
+
+def test_names_that_stand_twice_are_warned_of_unless_they_do_officially(own_ferplus):
+    path = own_ferplus / "fer2013new.csv"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ferplus_reader.read_votes(path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, *(line for line in lines if "fer0000001" in line)]) + "\n")
+    with pytest.warns(
+        DataWarning, match=r"1 names stand twice in .*fer2013new\.csv, the first fer0000001\.png"
+    ) as caught:
+        ferplus_reader.read_votes(path)
+    assert caught[0].message.names == ("fer0000001.png",)  # type: ignore[union-attr]
 
 
 def test_pictures_that_are_unknown_or_no_face_are_left_out(ferplus):
@@ -169,6 +200,11 @@ def test_training_pictures_that_repeat_a_held_out_picture_are_left_out_unless_as
     for split in ("validation", "test"):
         assert ferplus_reader.read(ferplus, split) == ferplus_reader.read(ferplus, split, duplicates=True)
     assert labels(data.read(f"ferplus:{ferplus}", "train", duplicates=True)) == with_twins
+
+
+def test_twins_that_are_asked_for_are_warned_of(ferplus):
+    with pytest.warns(DataWarning, match="2 of 14 training pictures are in the validation or the test split too"):
+        ferplus_reader.read(ferplus, "train", duplicates=True)
 
 
 def test_a_held_out_picture_that_is_not_scored_counts_as_a_twin_too(own_ferplus):
@@ -214,16 +250,17 @@ def test_a_folder_without_the_csv_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_missing_pictures_are_counted_and_the_first_is_named(own_ferplus, split):
+def test_missing_pictures_are_counted_and_named(own_ferplus, split):
     samples = ferplus_reader.read(own_ferplus, split, duplicates=True)
-    for sample in samples[-2:]:
-        sample.path.unlink()
-    with pytest.raises(
-        InputError, match=rf"{samples[0].path.parent.name}: 2 of {len(samples)} pictures .* {samples[-2].path.name}"
-    ):
-        ferplus_reader.read(own_ferplus, split, duplicates=True)
+    samples[-1].path.unlink()
+    words = f"1 of {len(samples)} listed pictures are missing and left out, the first {samples[-1].name}"
+    with pytest.warns(DataWarning) as caught:
+        assert ferplus_reader.read(own_ferplus, split, duplicates=True) == samples[:-1]
+    missing = caught[0].message
+    assert isinstance(missing, DataWarning)
+    assert (str(missing), missing.names) == (words, (samples[-1].name,))
     shutil.rmtree(samples[0].path.parent)
-    with pytest.raises(InputError, match=f"{len(samples)} of {len(samples)} pictures are missing"):
+    with pytest.raises(InputError, match=f"none of {len(samples)} listed pictures is there"):
         ferplus_reader.read(own_ferplus, split, duplicates=True)
 
 
@@ -291,6 +328,21 @@ def test_the_lists_own_labels_follow_the_columns_of_the_csv(ferplus):
     assert all(sample.votes == () for sample in own)
     agreeing = labels(ferplus_reader.read_subset(ferplus, "occlusion", own_labels=True))
     assert agreeing == labels(ferplus_reader.read_subset(ferplus, "occlusion"))
+
+
+def test_listed_pictures_that_are_not_there_are_counted_and_named(own_ferplus):
+    path = own_ferplus / "subsets" / "pose_45_ferplus_list.txt"
+    path.write_text("3/fer0000043.jpg\n3/fer0000043.jpg\n1/fer0000077.jpg\n4/fer0000048.jpg\n")
+    with pytest.warns(DataWarning) as caught:
+        assert labels(ferplus_reader.read_subset(own_ferplus, "pose45")) == {43: "sadness"}
+    sentences = [str(warning.message) for warning in caught]
+    assert len(sentences) == 2  # 48 is there, and not scored
+    assert sentences[0].startswith("1 lines of ")
+    assert sentences[0].endswith("repeat a picture, the first fer0000043: it counts once")
+    assert sentences[1] == "1 of 3 pictures of pose_45_ferplus_list.txt are not there, the first fer0000077"
+    path.write_text("3/fer0000077.jpg\n")
+    with pytest.raises(InputError, match=r"none of the 1 pictures of .*pose_45"):
+        ferplus_reader.read_subset(own_ferplus, "pose45")
 
 
 @pytest.mark.parametrize("name", ["pose30", "pose45", "occlusion"])
@@ -375,6 +427,33 @@ def test_folders_that_cannot_be_read_are_refused(make_faces, tmp_path):
     (tmp_path / "empty" / "fear").mkdir(parents=True)
     with pytest.raises(InputError, match="empty holds no pictures"):
         data.read(f"folder:{tmp_path / 'empty'}", "test")
+
+
+def test_adjectives_and_short_names_of_splits_are_understood(make_faces):
+    root = make_faces({"train": 1, "val": 1, "test": 1})
+    for split, (old, new) in zip(
+        ("train", "val", "test"), (("happiness", "Happy"), ("anger", "angry"), ("surprise", "SURPRISED")), strict=True
+    ):
+        (root / split / old).rename(root / split / new)
+    for split in ("train", "validation", "test"):
+        assert count(data.read(f"folder:{root}", split)) == dict.fromkeys(EXPRESSIONS, 1)
+
+
+def test_a_file_in_two_splits_is_warned_of(make_faces):
+    root = make_faces({"train": 2, "validation": 2, "test": 2})
+    shutil.copy(root / "train" / "fear" / "0.png", root / "test" / "anger" / "x.png")
+    shutil.copy(root / "validation" / "fear" / "1.png", root / "test" / "anger" / "y.png")
+    for split, name in (("train", "0"), ("validation", "1")):
+        with pytest.warns(
+            DataWarning, match=rf"1 of 16 training pictures are in the test split too, the first {name}\.png"
+        ):
+            data.read(f"folder:{root}", split)
+
+
+def test_a_folder_without_splits_tests_on_what_it_trains_on_and_says_so(make_faces):
+    root = make_faces({"": 2})
+    with pytest.warns(DataWarning, match="has no split of its own, so its test split holds the training pictures"):
+        data.read(f"folder:{root}", "train")
 
 
 # -- samples ----------------------------------------------------------------------------------------------------------
@@ -670,6 +749,12 @@ def test_the_official_counts_are_met():
 def test_the_twins_of_held_out_pictures_are_left_out():
     sizes = [len(ferplus_reader.read(REAL, "train", protocol=protocol)) for protocol in ("majority", "top")]
     assert sizes == [24_443, 27_698]
+
+
+@real
+def test_the_published_lists_parse_whole():
+    numbers = [len(subsets.read_list(REAL / "subsets" / file, line)) for file, line in ferplus_reader.LISTS.values()]
+    assert numbers == [1_170, 633, 605]
 
 
 @real

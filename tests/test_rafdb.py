@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +12,19 @@ import pytest
 
 from msanet import data
 from msanet.data import rafdb, subsets
-from msanet.data.samples import count
+from msanet.data.samples import DataWarning, count
 from msanet.errors import InputError
 from msanet.images import write
 
-PICTURE = np.zeros((100, 100, 3), np.uint8)
 LISTS = Path(os.environ.get("MSANET_LISTS", Path(__file__).parents[2] / "shared" / "data" / "lists")) / "rafdb"
 # Pictures of each official code; test files have four digits, training files five.
 TRAIN = {1: 10, 2: 10, 3: 10, 4: 20, 5: 10, 6: 10, 7: 20}
 TEST = {1: 1, 2: 1, 3: 1, 4: 2, 5: 1, 6: 1, 7: 1}
+
+
+def noise(*seed: int) -> np.ndarray:
+    """Each picture is another, else it would be in two splits."""
+    return np.random.default_rng(seed).integers(256, size=(20, 20, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +37,7 @@ def official(tmp_path_factory) -> Path:
         for number, code in enumerate(labels, 1):
             name = f"{part}_{number:0{digits}}"
             lines.append(f"{name}.jpg {code}")
-            write(pictures / f"{name}_aligned.jpg", PICTURE)
+            write(pictures / f"{name}_aligned.jpg", noise(digits, number))
     (root / "basic" / "EmoLabel").mkdir()
     (root / "basic" / "EmoLabel" / "list_patition_label.txt").write_text("\n".join(lines) + "\n")
     (root / "subsets").mkdir()
@@ -49,7 +55,7 @@ def repackaged(tmp_path_factory) -> Path:
             folder = root / "DATASET" / part / str(code)
             folder.mkdir(parents=True)
             for index in range(number):
-                write(folder / f"{part}_{code}{index:04}_aligned.jpg", PICTURE)
+                write(folder / f"{part}_{code}{index:04}_aligned.jpg", noise(len(part), code, index))
     return root
 
 
@@ -86,6 +92,7 @@ def test_nothing_held_out_is_no_validation_split(root):
         rafdb.read(root, "validation", validation=0)
 
 
+@pytest.mark.filterwarnings("ignore:1 lines of")
 @pytest.mark.parametrize(("name", "numbers"), [("pose30", [1, 4]), ("pose45", [4]), ("occlusion", [2])])
 def test_subsets(official, name, numbers):
     samples = data.read(f"rafdb:{official}", "test", name)
@@ -114,18 +121,50 @@ def test_broken_lists_are_refused(tmp_path, line, words):
         rafdb.read(tmp_path, "train")
 
 
-def test_missing_pictures_are_counted(tmp_path):
-    folder = tmp_path / "basic" / "EmoLabel"
-    folder.mkdir(parents=True)
-    (folder / "list_patition_label.txt").write_text("test_0001.jpg 1\ntest_0002.jpg 2\n")
-    with pytest.raises(InputError, match=r"2 of 2 pictures are missing, the first test_0001_aligned\.jpg"):
+def test_missing_pictures_and_repeated_rows_are_counted(tmp_path):
+    lists, pictures = tmp_path / "basic" / "EmoLabel", tmp_path / "basic" / "Image" / "aligned"
+    lists.mkdir(parents=True)
+    pictures.mkdir(parents=True)
+    (lists / "list_patition_label.txt").write_text("test_0001.jpg 1\ntest_0002.jpg 2\ntest_0002.jpg 3\n")
+    write(pictures / "test_0002_aligned.jpg", noise(0))
+    with pytest.warns(DataWarning) as caught:
+        (sample,) = rafdb.read(tmp_path, "test")
+    assert sample.expression == "fear"
+    repeat, missing = (str(warning.message) for warning in caught)
+    assert repeat.startswith("1 of 3 rows of ")
+    assert repeat.endswith("repeat a picture and are left out, the first test_0002_aligned.jpg")
+    assert missing == "1 of 2 listed pictures are missing and left out, the first test_0001_aligned.jpg"
+    (pictures / "test_0002_aligned.jpg").unlink()
+    with (
+        pytest.warns(DataWarning, match="repeat"),
+        pytest.raises(InputError, match="none of 2 listed pictures is there"),
+    ):
         rafdb.read(tmp_path, "test")
     with pytest.raises(InputError, match=r"list_patition_label\.txt is missing"):
         rafdb.read(tmp_path / "nowhere", "test")
 
 
+def test_a_test_picture_among_the_training_pictures_is_warned_of(repackaged, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(repackaged, root)
+    shutil.copy(root / "DATASET/test/1/test_10000_aligned.jpg", root / "DATASET/train/2/test_10000_aligned.jpg")
+    with pytest.warns(
+        DataWarning, match="1 of 91 training pictures are in the test split too, the first test_10000_al"
+    ):
+        rafdb.read(root, "train")
+    (root / "DATASET" / "test" / "9").mkdir()
+    with pytest.raises(InputError, match="holds the folders 9"):
+        rafdb.read(root, "test")
+
+
 @pytest.mark.skipif(not LISTS.is_dir(), reason="the published lists are not here (MSANET_LISTS)")
-@pytest.mark.parametrize(("name", "pictures"), [("pose30", 1247), ("pose45", 558), ("occlusion", 734)])
-def test_the_published_lists_parse_whole(name, pictures):
+@pytest.mark.parametrize(
+    ("name", "lines", "pictures"), [("pose30", 1247, 1247), ("pose45", 558, 558), ("occlusion", 735, 734)]
+)
+def test_the_published_lists_parse_whole(name, lines, pictures):
     file, pattern = rafdb.LISTS[name]
-    assert len(subsets.read_list(LISTS / file, pattern)) == pictures
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert len(subsets.read_list(LISTS / file, pattern)) == pictures
+    repeats = [len(warning.message.names) for warning in caught]  # type: ignore[union-attr]
+    assert pictures + sum(repeats) == len((LISTS / file).read_text().splitlines()) == lines

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from msanet.data import affectnet, ferplus, folder, rafdb
-from msanet.data.samples import SPLITS, Sample, count
+from msanet.data import affectnet, expw, fer2013, ferplus, folder, rafdb
+from msanet.data.samples import SPLITS, Sample
 from msanet.data.subsets import SUBSETS
 from msanet.errors import InputError
+from msanet.expressions import EXPRESSIONS, expressions_for
 
-__all__ = ["READERS", "SPLITS", "SUBSETS", "Reader", "count_splits", "parse", "read"]
+__all__ = ["READERS", "SPLITS", "SUBSETS", "Reader", "expressions_of", "parse", "read", "subsets_of"]
 
 
 @dataclass(frozen=True)
@@ -23,21 +24,27 @@ class Reader:
         read: (root, split, **options) -> samples.
         layout: what it wants on disk, in words.
         license: what its owners ask.
-        read_subset: (root, subset name) -> samples of the test split, for pose and occlusion; None: it has none.
         protocol: which pictures count, in words.
+        expressions: what its labels tell apart; empty: the expressions that it has pictures of.
+        read_subset: (root, subset name, **options) -> samples of the test split, for pose and occlusion.
+        lists: subset name -> name of its list in the folder subsets/; empty: it has no subsets.
         official_counts: split -> expression -> number of pictures, where the owners publish it.
         official_options: named arguments of `read` under which these counts hold.
         held_out: names of the arguments of `read` that decide which training pictures are held out for validation.
+        note: what else to know of the counts.
     """
 
     read: Callable[..., list[Sample]]
     layout: str
     license: str
-    read_subset: Callable[..., list[Sample]] | None = None
     protocol: str = "all pictures"
+    expressions: tuple[str, ...] = EXPRESSIONS
+    read_subset: Callable[..., list[Sample]] | None = None
+    lists: Mapping[str, str] = field(default_factory=dict)
     official_counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     official_options: Mapping[str, Any] = field(default_factory=dict)
     held_out: tuple[str, ...] = ()
+    note: str = ""
 
 
 READERS: dict[str, Reader] = {
@@ -45,32 +52,57 @@ READERS: dict[str, Reader] = {
         ferplus.read,
         ferplus.LAYOUT,
         ferplus.LICENSE,
-        ferplus.read_subset,
         ferplus.PROTOCOL,
-        ferplus.OFFICIAL_COUNTS,
-        {"duplicates": True},
+        read_subset=ferplus.read_subset,
+        lists={name: file for name, (file, _) in ferplus.LISTS.items()},
+        official_counts=ferplus.OFFICIAL_COUNTS,
+        official_options={"duplicates": True},
     ),
     "rafdb": Reader(
         rafdb.read,
         rafdb.LAYOUT,
         rafdb.LICENSE,
-        rafdb.read_subset,
         rafdb.PROTOCOL,
+        expressions_for(7),
+        rafdb.read_subset,
+        {name: file for name, (file, _) in rafdb.LISTS.items()},
         rafdb.OFFICIAL_COUNTS,
         {"validation": 0},
         ("validation", "seed"),
+        rafdb.NOTE,
     ),
     "affectnet": Reader(
         affectnet.read,
         affectnet.LAYOUT,
         affectnet.LICENSE,
-        affectnet.read_subset,
         affectnet.PROTOCOL,
-        affectnet.OFFICIAL_COUNTS,
-        {"validation": 0},
-        ("validation", "seed"),
+        read_subset=affectnet.read_subset,
+        lists={name: file for name, (file, _) in affectnet.LISTS.items()},
+        official_counts=affectnet.OFFICIAL_COUNTS,
+        official_options={"validation": 0},
+        held_out=("validation", "seed"),
+        note=affectnet.NOTE,
     ),
-    "folder": Reader(folder.read, folder.LAYOUT, folder.LICENSE, held_out=("validation", "seed")),
+    "fer2013": Reader(
+        fer2013.read,
+        fer2013.LAYOUT,
+        fer2013.LICENSE,
+        fer2013.PROTOCOL,
+        expressions_for(7),
+        official_counts=fer2013.OFFICIAL_COUNTS,
+        official_options={"duplicates": True},
+        note=fer2013.NOTE,
+    ),
+    "expw": Reader(
+        expw.read,
+        expw.LAYOUT,
+        expw.LICENSE,
+        expw.PROTOCOL,
+        expressions_for(7),
+        official_counts=expw.OFFICIAL_COUNTS,
+        held_out=("validation", "seed"),
+    ),
+    "folder": Reader(folder.read, folder.LAYOUT, folder.LICENSE, expressions=(), held_out=("validation", "seed")),
 }
 
 
@@ -111,22 +143,19 @@ def read(source: str, split: str, subset: str | None = None, **options: Any) -> 
         raise InputError(f"the reader of {name} has no option of that name: {error}") from None
 
 
-def count_splits(source: str) -> list[tuple[str, str, int, int | None]]:
-    """Split, expression, number of pictures and the official number (None: not published), for all of NAME:DIR.
+def subsets_of(source: str) -> list[str]:
+    """Names of the subsets of NAME:DIR whose published lists lie in DIR/subsets/."""
+    _, reader, root = parse(source)
+    return [name for name, file in reader.lists.items() if (root / "subsets" / file).is_file()]
 
-    Raises:
-        InputError: no split can be read.
+
+def expressions_of(source: str, samples: Sequence[Sample]) -> tuple[str, ...]:
+    """What the labels of a data set tell apart, in the canonical order.
+
+    A plain folder tells apart what it has pictures of, so a CK+ without neutral has seven. A folder of one expression
+    alone tells it apart from all others.
     """
     _, reader, _ = parse(source)
-    rows, failures = [], []
-    for split in SPLITS:
-        try:
-            counts = count(read(source, split, **reader.official_options))
-        except InputError as error:
-            failures.append(error)
-            continue
-        official = reader.official_counts.get(split, {})
-        rows += [(split, expression, number, official.get(expression)) for expression, number in counts.items()]
-    if not rows:
-        raise failures[0]
-    return rows
+    shown = {sample.expression for sample in samples}
+    found = reader.expressions or tuple(name for name in EXPRESSIONS if name in shown)
+    return found if len(found) > 1 else EXPRESSIONS

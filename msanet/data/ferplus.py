@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import hashlib
+import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from msanet.data import subsets
-from msanet.data.samples import Sample, check_split
+from msanet.data.samples import DataWarning, Sample, check_split, present, repeated, warn_of_repeated
 from msanet.errors import InputError
 from msanet.expressions import EXPRESSIONS
 
@@ -26,8 +27,12 @@ LISTS = {
 }
 LAYOUT = "FER2013Train/, FER2013Valid/, FER2013Test/ with ferNNNNNNN.png, fer2013new.csv; subsets/ with the lists"
 PROTOCOL = "majority protocol (votes of one annotator alone dropped; the top vote holds more than half of the rest)"
+TWICE = ("fer0006953.png", "fer0008403.png", "fer0011785.png", "fer0033120.png")
+"""Names that stand twice in the official csv."""
+
 OFFICIAL_COUNTS = {
     "train": dict(zip(CODES, (8739, 7287, 3149, 3013, 2099, 119, 532, 119), strict=True)),
+    "validation": dict(zip(CODES, (1182, 865, 415, 351, 287, 24, 62, 13), strict=True)),
     "test": dict(zip(CODES, (1089, 893, 396, 384, 273, 18, 83, 16), strict=True)),
 }
 """Pictures of each expression under the majority protocol, duplicates included."""
@@ -45,11 +50,11 @@ def read(root: Path, split: str, *, protocol: str = "majority", duplicates: bool
         split: "train", "validation" or "test".
         protocol: "majority": the top vote must hold more than half of the votes that remain (25,057 / 3,199 / 3,152
             pictures); "top": it need not (28,386 / 3,553 / 3,545).
-        duplicates: keep training pictures that repeat a validation or test picture pixel for pixel. The literature
-            trains with them.
+        duplicates: keep training pictures that repeat a validation or test picture pixel for pixel, with a warning.
+            The literature trains with them.
 
     Raises:
-        InputError: the folder is not of the layout, pictures are missing, or a line of the csv is broken.
+        InputError: the folder is not of the layout, none of its pictures is there, or a line of the csv is broken.
     """
     check_split("ferplus", split)
     if protocol not in ("majority", "top"):
@@ -65,21 +70,28 @@ def read(root: Path, split: str, *, protocol: str = "majority", duplicates: bool
         shares = dict(zip(CODES, kept[: len(CODES)] / kept[: len(CODES)].sum(), strict=True))
         distribution = tuple(float(shares[expression]) for expression in EXPRESSIONS)
         samples.append(Sample(root / FOLDERS[split] / name, CODES[top], distribution))
-    present = {path.name for path in (root / FOLDERS[split]).glob("*.png")}
-    missing = [sample.path.name for sample in samples if sample.path.name not in present]
-    if missing:
-        raise InputError(
-            f"{root / FOLDERS[split]}: {len(missing)} of {len(samples)} pictures are missing, the first {missing[0]}; "
-            "unpack FERPlus again"
-        )
-    if split == "train" and not duplicates:
-        held_out = {digest(path) for other in ("validation", "test") for path in (root / FOLDERS[other]).glob("*.png")}
-        samples = [sample for sample in samples if digest(sample.path) not in held_out]
-    return samples
+    samples = present(samples, root / FOLDERS[split])
+    return samples if split != "train" else without_twins(root, samples, duplicates)
+
+
+def without_twins(root: Path, samples: list[Sample], keep: bool) -> list[Sample]:
+    """Training samples without those that repeat a picture of the other splits, scored or not; or all and a warning.
+
+    FERPlus writes equal pictures as equal files, so files are compared.
+    """
+    others = [Sample(path, "") for name in ("validation", "test") for path in (root / FOLDERS[name]).glob("*.png")]
+    twins = repeated(samples, others)
+    if keep:
+        warn_of_repeated(twins, len(samples), "validation or the test split")
+        return samples
+    left_out = {sample.path for sample in twins}
+    return [sample for sample in samples if sample.path not in left_out]
 
 
 def read_votes(path: Path) -> dict[str, tuple[str, np.ndarray]]:
     """Picture name -> (split, votes int64 [10] in the order of `COLUMNS`); of a name that stands twice, the last row.
+
+    Names beyond `TWICE` that do so are warned of.
 
     Raises:
         InputError: the file is missing or a line is broken.
@@ -87,6 +99,7 @@ def read_votes(path: Path) -> dict[str, tuple[str, np.ndarray]]:
     if not path.is_file():
         raise InputError(f"{path} is missing: give the folder of FERPlus's official layout ({LAYOUT})")
     votes: dict[str, tuple[str, np.ndarray]] = {}
+    rows: Counter[str] = Counter()
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.DictReader(file)
         absent = {"Usage", "Image name", *COLUMNS} - set(reader.fieldnames or ())
@@ -101,15 +114,15 @@ def read_votes(path: Path) -> dict[str, tuple[str, np.ndarray]]:
                     numbers = np.array([int(row[column]) for column in COLUMNS])
                     if numbers.min() < 0:
                         raise ValueError
+                    rows[row["Image name"]] += 1
                     votes[row["Image name"]] = (USAGES[row["Usage"]], numbers)
             except (KeyError, ValueError, TypeError):
                 raise InputError(f"{path}, line {reader.line_num}: not a usage and ten numbers; correct it") from None
+    again = [name for name, number in rows.items() if number > 1 and name not in TWICE]
+    if again:
+        sentence = f"{len(again):,} names stand twice in {path}, the first {again[0]}: the last row counts"
+        warnings.warn(DataWarning(sentence, again), stacklevel=2)
     return votes
-
-
-def digest(path: Path) -> bytes:
-    """Of the file: FERPlus writes equal pictures as equal files."""
-    return hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
 
 
 def read_subset(root: Path, name: str, *, own_labels: bool = False) -> list[Sample]:
@@ -123,4 +136,5 @@ def read_subset(root: Path, name: str, *, own_labels: bool = False) -> list[Samp
     Raises:
         InputError: no such subset, or its list is missing or broken.
     """
-    return subsets.read_subset(read(root, "test"), root, name, LISTS, CODES if own_labels else None)
+    there = {path.stem for path in (root / FOLDERS["test"]).glob("*.png")}
+    return subsets.read_subset(read(root, "test"), root, name, LISTS, CODES if own_labels else None, there)

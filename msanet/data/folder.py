@@ -5,11 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from msanet import images
-from msanet.data.samples import SPLITS, Sample, check_split, hold_out
+from msanet.data.samples import SPLITS, Sample, check_split, hold_out, repeated, warn_of_no_split, warn_of_repeated
 from msanet.errors import InputError
 from msanet.expressions import EXPRESSIONS
 
-LAYOUT = "neutral/, happiness/, ... with pictures; or train/neutral/, ..., validation/, test/"
+NAMES = {name: name for name in EXPRESSIONS} | {
+    "happy": "happiness",
+    "sad": "sadness",
+    "surprised": "surprise",
+    "fearful": "fear",
+    "afraid": "fear",
+    "scared": "fear",
+    "disgusted": "disgust",
+    "angry": "anger",
+    "contemptuous": "contempt",
+}
+"""What a sub-folder may be called, in any case -> the expression. CK+, FER2013 and others use the adjectives."""
+
+SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
+LAYOUT = "neutral/, happiness/ (or happy/), ... with pictures, such as CK+; or train/neutral/, ..., validation/, test/"
 LICENSE = "yours"
 
 
@@ -17,8 +31,8 @@ def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> l
     """The samples of DIR/SPLIT/EXPRESSION/.
 
     Without DIR/validation/, a part of the training pictures is held out for it. Where DIR holds the expressions
-    themselves, "test" is all of its pictures, and "train" and "validation" share them: train on one folder, evaluate
-    on another.
+    themselves, "test" is all of its pictures, and "train" and "validation" share them, with a warning: train on one
+    folder, evaluate on another. Training pictures whose file is in another split too are warned of.
 
     Args:
         root: DIR.
@@ -32,22 +46,32 @@ def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> l
     if not root.is_dir():
         raise InputError(f"{root} is not a folder: give the folder that holds one sub-folder per expression")
     check_split("folder", split)
-    folders = [name for name in SPLITS if (root / name).is_dir()]
+    folders = {SPLIT_NAMES[path.name]: path for path in root.iterdir() if path.is_dir() and path.name in SPLIT_NAMES}
     shared = "validation" not in folders and split != "test"  # train and validation share one folder
     wanted = "train" if shared else split
     if folders and wanted not in folders:
         raise InputError(f"{root} has no split {split!r}: choose one of {', '.join(folders)}")
-    folder = root / wanted if folders else root
-    unknown = [path.name for path in folder.iterdir() if path.is_dir() and path.name not in EXPRESSIONS]
+    samples = pictures(folders.get(wanted, root))
+    for other in SPLITS[SPLITS.index(wanted) + 1 :]:
+        if other in folders:
+            warn_of_repeated(repeated(samples, pictures(folders[other])), len(samples), f"{other} split")
+    if shared and not folders:
+        warn_of_no_split(root)
+    return hold_out(samples, split, validation, seed) if shared else samples
+
+
+def pictures(folder: Path) -> list[Sample]:
+    """All pictures below the expressions' sub-folders, in the order of the expressions and then of the paths."""
+    found = {path: NAMES.get(path.name.lower(), "") for path in sorted(folder.iterdir()) if path.is_dir()}
+    unknown = [path.name for path, expression in found.items() if not expression]
     if unknown:
-        raise InputError(f"{folder}: {', '.join(sorted(unknown))} is no expression; rename to {', '.join(EXPRESSIONS)}")
+        raise InputError(f"{folder}: {', '.join(unknown)} is no expression; rename to {', '.join(EXPRESSIONS)}")
     samples = [
         Sample(path, expression)
-        for expression in EXPRESSIONS
-        if (folder / expression).is_dir()
-        for path in sorted((folder / expression).rglob("*"))
+        for own, expression in sorted(found.items(), key=lambda item: EXPRESSIONS.index(item[1]))
+        for path in sorted(own.rglob("*"))
         if path.suffix.lower() in images.SUFFIXES
     ]
     if not samples:
         raise InputError(f"{folder} holds no pictures in folders named {', '.join(EXPRESSIONS)}")
-    return hold_out(samples, split, validation, seed) if shared else samples
+    return samples

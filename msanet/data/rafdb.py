@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from msanet.data import subsets
-from msanet.data.samples import Sample, check_split, hold_out
+from msanet.data.samples import Sample, check_split, hold_out, present, repeated, unique, warn_of_repeated
 from msanet.errors import InputError
 
 CODES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
@@ -22,6 +22,7 @@ LAYOUT = (
 )
 LICENSE = "on signed agreement with the owners (whdeng.cn/RAF); not to be redistributed"
 PROTOCOL = "single labels, officially aligned pictures"
+NOTE = "the paper prints 12,264 training and 3,061 test pictures, seven fewer than each official list"
 OFFICIAL_COUNTS = {
     "train": dict(zip(CODES, (1290, 281, 717, 4772, 1982, 705, 2524), strict=True)),
     "test": dict(zip(CODES, (329, 74, 160, 1185, 478, 162, 680), strict=True)),
@@ -31,6 +32,9 @@ OFFICIAL_COUNTS = {
 def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> list[Sample]:
     """The samples of a split.
 
+    Listed pictures that are not on disk, and rows that repeat one, are skipped with a warning. Training pictures whose
+    file is in the test split too are warned of.
+
     Args:
         root: folder of the official or of the repackaged layout.
         split: "train", "validation" or "test"; validation is held out of the official training list.
@@ -38,14 +42,22 @@ def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> l
         seed: of that choice.
 
     Raises:
-        InputError: the folder is not of a known layout, pictures are missing, a line is broken, or the list is that of
-            the compound expressions.
+        InputError: the folder is not of a known layout, none of its pictures is there, a line is broken, or the list
+            is that of the compound expressions.
     """
     check_split("rafdb", split)
-    part = "test" if split == "test" else "train"
+    test = read_part(root, "test")
+    if split == "test":
+        return test
+    training = read_part(root, "train")
+    warn_of_repeated(repeated(training, test), len(training), "test split")
+    return hold_out(training, split, validation, seed)
+
+
+def read_part(root: Path, part: str) -> list[Sample]:
+    """The official "train" or "test" pictures, in either layout."""
     repackaged = root / "DATASET"
-    samples = read_folders(repackaged / part) if repackaged.is_dir() else read_list(root / "basic", part)
-    return samples if split == "test" else hold_out(samples, split, validation, seed)
+    return read_folders(repackaged / part) if repackaged.is_dir() else read_list(root / "basic", part)
 
 
 def read_list(basic: Path, part: str) -> list[Sample]:
@@ -62,18 +74,15 @@ def read_list(basic: Path, part: str) -> list[Sample]:
             raise InputError(f"{path}, line {number}: {line.strip()!r} is not a picture and a code 1 to 7; correct it")
         if name.startswith(part):
             samples.append(Sample(folder / f"{Path(name).stem}_aligned.jpg", CODES[int(code) - 1]))
-    present = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    missing = [sample.path.name for sample in samples if sample.path.name not in present]
-    if missing:
-        raise InputError(
-            f"{folder}: {len(missing)} of {len(samples)} pictures are missing, the first {missing[0]}; "
-            "unpack RAF-DB's aligned pictures again"
-        )
-    return samples
+    return present(unique(samples, path), folder)
 
 
 def read_folders(folder: Path) -> list[Sample]:
     """The widespread repackaging: a folder for each code."""
+    known = {str(code) for code in range(1, len(CODES) + 1)}
+    other = sorted(path.name for path in folder.glob("*/") if path.name not in known)
+    if other:
+        raise InputError(f"{folder} holds the folders {', '.join(other)}: RAF-DB's basic codes are 1 to 7")
     samples = [
         Sample(path, expression)
         for code, expression in enumerate(CODES, 1)

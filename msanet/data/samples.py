@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,9 +30,17 @@ def check_split(data_set: str, split: str) -> None:
         raise InputError(f"{data_set} has no split {split!r}: choose one of {', '.join(SPLITS)}")
 
 
+class DataWarning(UserWarning):
+    """Pictures that a reader leaves out, or that count twice: the sentence, and all of them in `names`."""
+
+    def __init__(self, sentence: str, names: Iterable[str] = ()) -> None:
+        super().__init__(sentence)
+        self.names = tuple(names)
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One labelled face.
+    """One labelled face. A reader whose pictures are not files of their own derives from it.
 
     Args:
         path: the picture.
@@ -43,13 +54,30 @@ class Sample:
     votes: tuple[float, ...] = ()
     box: tuple[float, float, float, float] | None = None
 
+    @property
+    def name(self) -> str:
+        """What to call the picture in a message: the end of its path."""
+        return self.path.name
+
+    def picture(self) -> np.ndarray:
+        """The whole picture, RGB uint8 [H, W, 3].
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return images.read(self.path)
+
+    def digest(self) -> bytes:
+        """Equal for equal files and boxes."""
+        return hashlib.blake2b(self.path.read_bytes() + repr(self.box).encode(), digest_size=16).digest()
+
     def crop(self) -> np.ndarray:
         """The face, RGB uint8 [H, W, 3].
 
         Raises:
             InputError: the picture cannot be read, or the box lies outside of it.
         """
-        picture = images.read(self.path)
+        picture = self.picture()
         if self.box is None:
             return picture
         x1, y1, x2, y2 = (max(round(value), 0) for value in self.box)
@@ -71,6 +99,77 @@ def count(samples: Sequence[Sample], expressions: Sequence[str] = EXPRESSIONS) -
     """Number of samples of each expression."""
     counts = Counter(sample.expression for sample in samples)
     return {name: counts[name] for name in expressions}
+
+
+def unique(samples: Sequence[Sample], path: Path) -> list[Sample]:
+    """The samples without those whose picture and box came before; a warning counts these.
+
+    Args:
+        samples: as listed.
+        path: of the list, for the warning.
+    """
+    kept: dict[object, Sample] = {}
+    repeats = []
+    for sample in samples:
+        if kept.setdefault((sample.path, sample.box), sample) is not sample:
+            repeats.append(sample)
+    _warn(repeats, len(samples), f"rows of {path} repeat a picture and are left out")
+    return list(kept.values())
+
+
+def present(samples: Sequence[Sample], root: Path) -> list[Sample]:
+    """The samples whose pictures are on disk; a warning counts the others.
+
+    Each folder is listed once, which is faster than asking for each file.
+
+    Raises:
+        InputError: none is there.
+    """
+    names: dict[Path, set[str]] = {}
+    kept: list[Sample] = []
+    missing: list[Sample] = []
+    for sample in samples:
+        folder = sample.path.parent
+        if folder not in names:
+            names[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+        (kept if sample.path.name in names[folder] else missing).append(sample)
+    if not kept:
+        raise InputError(f"{root}: none of {len(missing):,} listed pictures is there; unpack the pictures of this set")
+    _warn(missing, len(samples), "listed pictures are missing and left out")
+    return kept
+
+
+def repeated(samples: Sequence[Sample], held_out: Sequence[Sample]) -> list[Sample]:
+    """Those of the samples that are, byte for byte, among the `held_out`; only files of equal size are opened."""
+    sizes = [{os.path.getsize(sample.path) for sample in side} for side in (samples, held_out)]
+    common = sizes[0] & sizes[1]
+    twins = {sample.digest() for sample in held_out if os.path.getsize(sample.path) in common}
+    return [sample for sample in samples if os.path.getsize(sample.path) in common and sample.digest() in twins]
+
+
+def warn_of_repeated(found: Sequence[Sample], total: int, other: str) -> None:
+    """Warn of training pictures that stand in another split too.
+
+    Args:
+        found: those pictures.
+        total: number of training pictures.
+        other: the other split, in words.
+    """
+    _warn(found, total, f"training pictures are in the {other} too")
+
+
+def warn_of_no_split(root: Path) -> None:
+    """Warn that what is trained on is all of a data set's pictures, its test split included."""
+    warnings.warn(
+        DataWarning(f"{root} has no split of its own, so its test split holds the training pictures: test elsewhere"),
+        stacklevel=3,
+    )
+
+
+def _warn(samples: Sequence[Sample], total: int, words: str) -> None:
+    if samples:
+        sentence = f"{len(samples):,} of {total:,} {words}, the first {samples[0].name}"
+        warnings.warn(DataWarning(sentence, [sample.name for sample in samples]), stacklevel=3)
 
 
 def hold_out(samples: Sequence[Sample], split: str, part: float, seed: int) -> list[Sample]:

@@ -1,0 +1,64 @@
+"""What pixel-for-pixel duplicates between FERPlus's training and test pictures do to a model's scores.
+
+    python benchmarks/twins.py --model accurate --data ferplus:DIR
+
+Scores all test pictures, those with a twin among the training pictures, and those without. A model that was trained
+without the twins (the default) shows how hard these pictures are; one trained with them (--set data.duplicates=true)
+what it gains by having seen them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections import defaultdict
+
+import numpy as np
+
+from msanet import data, evaluate
+from msanet.data.ferplus import FOLDERS
+from msanet.data.samples import DataWarning, Sample, repeated
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="accurate")
+    parser.add_argument("--data", required=True, help="ferplus:DIR")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore", DataWarning)  # that the twins are read here
+
+    root = data.parse(arguments.data)[2]
+    # FERPlus writes equal pixels as equal files: comparing 35,710 decoded pictures finds the same twins.
+    training = [Sample(path, "") for path in (root / FOLDERS["train"]).glob("*.png")]
+    held_out = [Sample(path, "") for path in (root / FOLDERS["test"]).glob("*.png")]
+    print(
+        f"{len(repeated(held_out, training))} of {len(held_out)} test pictures have a twin among "
+        f"{len(repeated(training, held_out))} of {len(training)} training pictures"
+    )
+
+    evaluation = evaluate.examine(arguments.model, arguments.data, "test")
+    report = evaluation.report
+    twins = {sample.path for sample in repeated(evaluation.samples, training)}
+    twin = np.array([sample.path in twins for sample in evaluation.samples])
+    labels = defaultdict(set)
+    for sample in data.read(arguments.data, "train", duplicates=True):
+        labels[sample.digest()].add(sample.expression)
+    known = [sample for sample in evaluation.samples if sample.path in twins and labels[sample.digest()]]
+    other = sum(sample.expression not in labels[sample.digest()] for sample in known)
+    print(
+        f"{len(known)} of the {twin.sum()} scored ones have a labelled twin, {other} of them with another label only\n"
+    )
+
+    print("| test pictures | number | accuracy | average accuracy |\n| --- | ---: | ---: | ---: |")
+    for name, chosen in (("all", np.ones_like(twin)), ("with a twin", twin), ("without", ~twin)):
+        part = evaluate.score(evaluation.probabilities[chosen], evaluation.targets[chosen], report.expressions)
+        cells = [
+            f"{100 * getattr(part, score):.2f} ({100 * low:.2f} to {100 * high:.2f})"
+            for score, (low, high) in part.intervals.items()
+            if score != "macro_f1"
+        ]
+        print(f"| {name} | {part.num_pictures} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
