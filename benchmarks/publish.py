@@ -2,9 +2,9 @@
 
     python benchmarks/publish.py runs/NAME/best.safetensors --name accurate --data ferplus:DIR --scale 1.05
 
-Writes msanet/pretrained/NAME.safetensors and NAME.onnx (weights rounded to half precision, the same in both), with
-the scores in their metadata, and NAME.md, the card's tables. Then it checks that recognition gives what evaluation
-gave, picture by picture.
+Writes msanet/pretrained/NAME.safetensors and NAME.onnx (weights rounded to half precision, the same in both; or int8
+in the ONNX file), with the scores in their metadata, and NAME.md, the card's tables. Then it checks that recognition
+gives what evaluation gave, picture by picture.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--description", default="")
     parser.add_argument("--data", required=True, help="ferplus:DIR")
     parser.add_argument("--scale", type=float, help="framing in photographs, relative to the detector's box")
+    parser.add_argument("--int8", action="store_true", help="the ONNX file computes in int8")
     arguments = parser.parse_args()
 
     network, metadata = weights.load(arguments.weights)
@@ -70,7 +71,10 @@ def main() -> None:
     reports = {name: replace(report, model=arguments.name) for name, report in reports.items()}
     metadata = replace(metadata, scores={name: report.to_dict() for name, report in reports.items()})
     weights.save(target, weights.rounded(network.state_dict()), metadata)
-    difference = export(target, target.with_suffix(".onnx"), half=True)
+    int8 = {"quantize": "int8", "source": arguments.data}
+    proof = export(target, target.with_suffix(".onnx"), **(int8 if arguments.int8 else {"half": True}))
+    if arguments.int8:
+        reports["test, int8"] = evaluate.evaluate(target.with_suffix(".onnx"), arguments.data, "test")
     card = "\n".join(f"# {name}\n\n{report.to_markdown()}" for name, report in reports.items())
     target.with_suffix(".md").write_text(card)
     print(card)
@@ -81,7 +85,7 @@ def main() -> None:
         predict(network, samples, metadata.preprocessing, metadata.expressions, workers=2), metadata.temperature
     )
     recognized = msanet.Recognizer(target.with_suffix(".onnx")).classify([sample.crop() for sample in samples])
-    print(f"ONNX and PyTorch on random pictures: {difference:.1e}")
+    print(f"ONNX and PyTorch: {proof}")
     print(f"recognize and evaluate on {len(samples)} test pictures: {np.abs(evaluated - recognized).max():.1e}")
 
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
-from msanet import weights
+from msanet import data, weights
+from msanet.data.samples import DataWarning
 from msanet.errors import InputError, require
+from msanet.evaluate import examine
 from msanet.images import replacing
 from msanet.models import Network
+from msanet.models.msanet import MultiScaleBlock
 from msanet.preprocessing import softmax
 from msanet.runtime import METADATA_KEY, Session
 from msanet.weights import Metadata
@@ -23,6 +32,33 @@ TOLERANCE = 1e-4
 
 LARGE = 1024
 """Weights of more values than this are stored in half precision when asked for; the rest would save nothing."""
+
+QUANTIZATIONS = ("int8",)
+CALIBRATION = 512
+"""Training pictures that show how large the values of each layer become."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How an ONNX file compares with the network in PyTorch that it was made from.
+
+    Attributes:
+        pictures: how many were shown to both.
+        difference: largest difference between their probabilities.
+        agreement: share of the pictures that both give the same expression.
+        accuracies: PyTorch's and ONNX's on these pictures, where they have labels.
+    """
+
+    pictures: int
+    difference: float
+    agreement: float
+    accuracies: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, expected: np.ndarray, actual: np.ndarray, accuracies: tuple[float, float] | None = None) -> Proof:
+        """From the probabilities of both, float32 [N, K]."""
+        agreement = float((expected.argmax(axis=1) == actual.argmax(axis=1)).mean())
+        return cls(len(expected), float(np.abs(expected - actual).max()), agreement, accuracies)
 
 
 class Outputs(nn.Module):
@@ -37,7 +73,9 @@ class Outputs(nn.Module):
         return tuple(explanation) if explanation.attention.shape[1] else tuple(explanation)[:3]
 
 
-def export(model: str | Path, output: Path, *, half: bool = False) -> float:
+def export(
+    model: str | Path, output: Path, *, half: bool = False, quantize: str | None = None, source: str | None = None
+) -> Proof:
     """Write a model as ONNX, then run both on the same inputs.
 
     Args:
@@ -45,27 +83,41 @@ def export(model: str | Path, output: Path, *, half: bool = False) -> float:
         output: the .onnx file; it appears only when the proof has succeeded.
         half: store large weights in half precision, half the file. They are rounded to it for both sides of the
             proof, and the network still computes in float32.
+        quantize: "int8" computes in whole numbers: a quarter of the file, and faster.
+        source: NAME:DIR of a data set, for int8: its training pictures calibrate, its validation pictures compare.
 
     Returns:
-        The largest difference between the two sides' probabilities.
+        How the two compare: in float32 over 16 random pictures, in int8 over the validation pictures.
 
     Raises:
-        InputError: the model cannot be loaded, the output cannot be written, or an extra is not installed.
-        RuntimeError: the two sides differ by more than `TOLERANCE`.
+        InputError: the model or the data cannot be used, the output cannot be written, an argument is wrong or an
+            extra is not installed.
+        RuntimeError: in float32, the two sides differ by more than `TOLERANCE`.
     """
     if output.suffix != ".onnx":
         raise InputError(f"{output} does not end in .onnx: give the name of an ONNX file")
+    if quantize not in (None, *QUANTIZATIONS):
+        raise InputError(f"quantize is {quantize!r}: choose {' or '.join(QUANTIZATIONS)}")
+    if quantize and half:
+        raise InputError("half precision and int8 are two ways to store weights: ask for one of them")
+    if quantize and source is None:
+        raise InputError("int8 needs faces to calibrate on: give a data set by --data NAME:DIR")
     network, metadata = weights.load(model)
     if half:
         network.load_state_dict(weights.rounded(network.state_dict()))
     content = to_onnx(network, metadata, half=half)
-    difference = compare(network, Session(content, threads=1), metadata)
-    if not difference <= TOLERANCE:
-        raise RuntimeError(f"ONNX and PyTorch differ by {difference:.2e} in probability, over {TOLERANCE:.0e}")
+    if source is not None and quantize:
+        content, proof = to_int8(content, model, metadata, source)
+    else:
+        proof = compare(network, Session(content, threads=1), metadata)
+        if not proof.difference <= TOLERANCE:
+            raise RuntimeError(
+                f"ONNX and PyTorch differ by {proof.difference:.2e} in probability, over {TOLERANCE:.0e}"
+            )
     with replacing(output) as temporary:
         output.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content)
-    return difference
+    return proof
 
 
 def to_onnx(network: Network, metadata: Metadata, *, half: bool = False) -> bytes:
@@ -79,7 +131,7 @@ def to_onnx(network: Network, metadata: Metadata, *, half: bool = False) -> byte
     size = metadata.preprocessing.size
     # Two pictures, so that the exporter does not take the number 1 for a constant.
     images = torch.zeros(2, 3, size, size)
-    outputs = Outputs(network.cpu()).eval()
+    outputs = Outputs(foldable(network)).eval()
     names = ["logits", "embedding", "evidence", "attention"][: len(outputs(images))]
     program = torch.onnx.export(
         outputs,
@@ -105,6 +157,39 @@ def to_onnx(network: Network, metadata: Metadata, *, half: bool = False) -> byte
     return bytes(model.SerializeToString())
 
 
+class ReverseCumsum(nn.Module):
+    """A 1x1 convolution's weight on sums of groups -> its weight on the groups themselves.
+
+    Eq. (1) unrolled is Y_i = P_1 + ... + P_i, so what Y_i is multiplied with falls on P_1 to P_i:
+    sum_i W_i Y_i = sum_j (W_j + ... + W_n) P_j.
+    """
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """[outputs, width, 1, 1] -> the same shape."""
+        grouped = weight.reshape(len(weight), self.groups, -1)  # [outputs, groups, width / groups]
+        return grouped.flip(1).cumsum(1).flip(1).reshape(weight.shape)
+
+
+def foldable(network: Network) -> Network:
+    """A copy with the same outputs, written so that onnxruntime joins what can be joined when it loads.
+
+    The weights stay as they are: what is computed from them alone becomes nodes of constants in the ONNX graph.
+    """
+    network = copy.deepcopy(network).cpu().eval()
+    for module in list(network.modules()):
+        if isinstance(module, nn.Conv2d) and module.bias is None:
+            # Without one the exporter makes zeros out of the input's type, which keeps BatchNorm and ReLU apart.
+            module.bias = nn.Parameter(torch.zeros(module.out_channels))
+        elif isinstance(module, MultiScaleBlock) and module.hierarchical == module.cumulative:
+            module.hierarchical = module.subsets[0]
+            parametrize.register_parametrization(module.expand[0], "weight", ReverseCumsum(module.num_subsets))
+    return network
+
+
 def store_half(model: Any) -> None:
     """Keep large weights in half precision, each under a Cast to float32 that onnxruntime folds when it loads."""
     import onnx
@@ -123,12 +208,89 @@ def store_half(model: Any) -> None:
     graph.node.extend(nodes)
 
 
-def compare(network: Network, session: Session, metadata: Metadata) -> float:
-    """Largest difference in probability between PyTorch and ONNX over 16 random pictures."""
+def compare(network: Network, session: Session, metadata: Metadata) -> Proof:
+    """PyTorch and ONNX over 16 random pictures."""
     size = metadata.preprocessing.size
     pixels = np.random.default_rng(0).integers(0, 256, (16, size, size, 3), np.uint8)
     images = metadata.preprocessing.normalize(pixels)
     with torch.inference_mode():
         expected = network(torch.from_numpy(images)).numpy()
     actual = session.run(["logits"], {"images": images})[0]
-    return float(np.abs(softmax(expected) - softmax(actual)).max())
+    return Proof.of(softmax(expected), softmax(actual))
+
+
+def to_int8(content: bytes, model: str | Path, metadata: Metadata, source: str) -> tuple[bytes, Proof]:
+    """An ONNX file's bytes in int8, and how it does on validation pictures beside the model in PyTorch.
+
+    The metadata keep preprocessing, expressions and temperature; the scores become int8's own.
+
+    Raises:
+        InputError: the data cannot be used.
+    """
+    onnx = require("onnx")
+    samples = data.read(source, "train")
+    chosen = np.random.default_rng(0).choice(len(samples), min(CALIBRATION, len(samples)), replace=False)
+    graph = quantized(content, metadata.preprocessing([samples[index].crop() for index in chosen]))
+    made = {"type": "int8", "data": source.partition(":")[0], "split": "train", "pictures": len(chosen), "seed": 0}
+    metadata = replace(
+        metadata, name=f"{metadata.name}-int8", training={**metadata.training, "quantization": made}, scores={}
+    )
+    onnx.helper.set_model_props(graph, {METADATA_KEY: metadata.to_json()})
+    expected = examine(model, source, "validation")
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # said once is enough
+        file = Path(folder) / "int8.onnx"
+        file.write_bytes(graph.SerializeToString())
+        actual = examine(file, source, "validation")
+    report = replace(actual.report, model=metadata.name)
+    metadata = replace(metadata, scores={"validation": report.to_dict()})
+    onnx.helper.set_model_props(graph, {METADATA_KEY: metadata.to_json()})
+    accuracies = (expected.report.accuracy, report.accuracy)
+    return bytes(graph.SerializeToString()), Proof.of(expected.probabilities, actual.probabilities, accuracies)
+
+
+class Calibration:
+    """The pictures as onnxruntime wants them: batch by batch, then None."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self._batches: Iterator[np.ndarray] = iter(np.array_split(images, -(-len(images) // 64)))
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {"images": batch}
+
+
+def quantized(content: bytes, images: np.ndarray) -> Any:
+    """Static quantisation: weights in 7 bits per output channel, values between the layers uint8 with fixed ranges.
+
+    With 8 bits, x86 processors without int8 dot products (VNNI) would overflow.
+
+    The head stays in float32: it costs nothing, and the mean of a class's evidence stays its logit.
+
+    Args:
+        content: an ONNX file's bytes.
+        images: float32 [N, 3, size, size], whose largest and smallest values in each layer set its range.
+
+    Returns:
+        An onnx.ModelProto with the same input and outputs.
+    """
+    onnx = require("onnx")
+    from onnxruntime.quantization import QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with TemporaryDirectory() as folder:
+        before, after = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        # Folds all that can be folded, so that what is quantised is what will be computed.
+        quant_pre_process(onnx.load_from_string(content), before, skip_symbolic_shape=True)
+        nodes = onnx.load(before).graph.node
+        quantize_static(
+            before,
+            after,
+            Calibration(images),
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=[node.name for node in nodes if {"logits", "evidence", "embedding"} & set(node.output)],
+        )
+        return onnx.load(after)

@@ -11,7 +11,8 @@ import torch
 
 from msanet import data, weights
 from msanet.errors import InputError
-from msanet.export import TOLERANCE, export
+from msanet.evaluate import evaluate
+from msanet.export import OPSET, TOLERANCE, Proof, export, foldable, to_onnx
 from msanet.expressions import EXPRESSIONS, expressions_for
 from msanet.models import NETWORKS, create_network
 from msanet.predict import predict
@@ -41,7 +42,10 @@ def exported(tmp_path_factory) -> tuple[Path, weights.Metadata]:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_onnx_gives_all_outputs_of_pytorch(name, tmp_path):
     save(tmp_path / "model.safetensors", name)
-    assert export(tmp_path / "model.safetensors", tmp_path / "model.onnx") <= TOLERANCE
+    proof = export(tmp_path / "model.safetensors", tmp_path / "model.onnx")
+    assert proof.difference <= TOLERANCE
+    assert proof.agreement == 1
+    assert proof.accuracies is None
 
     images = np.random.default_rng(1).standard_normal((3, 3, SIZE, SIZE)).astype(np.float32)
     network, _ = weights.load(tmp_path / "model.safetensors")
@@ -86,7 +90,7 @@ def test_half_precision_halves_the_file_and_keeps_the_probabilities(exported, tm
 
 def test_a_network_that_onnx_gets_wrong_is_not_written(tmp_path, monkeypatch):
     save(tmp_path / "model.safetensors")
-    monkeypatch.setattr("msanet.export.compare", lambda *_: 0.1)
+    monkeypatch.setattr("msanet.export.compare", lambda *_: Proof(16, 0.1, 1.0))
     with pytest.raises(RuntimeError, match="differ"):
         export(tmp_path / "model.safetensors", tmp_path / "model.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
@@ -102,6 +106,93 @@ def test_wrong_names_are_refused(exported, tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         export(model, tmp_path / "file" / "model.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("hierarchy", ["equation", "res2net"])
+def test_folding_keeps_the_outputs_and_the_network(hierarchy):
+    torch.manual_seed(0)
+    network = create_network("msanet", 7, kernels=(3,), num_subsets=3, hierarchy=hierarchy).eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    images = torch.randn(2, 3, SIZE, SIZE)
+    with torch.inference_mode():
+        for expected, actual in zip(network.explain(images), foldable(network).explain(images), strict=True):
+            torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+    assert before.keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_onnxruntime_joins_every_normalisation_and_sum_when_it_loads(tmp_path, half):
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    metadata = weights.Metadata("tiny", "msanet", {}, expressions_for(7), Preprocessing(size=SIZE))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    content = to_onnx(create_network("msanet", 7, kernels=(3,)), metadata, half=half)
+    onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    assert [item.version for item in onnx.load_from_string(content).opset_import if not item.domain] == [OPSET]
+    left = {node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node}
+    assert left.isdisjoint({"BatchNormalization", "CumSum", "Expand", "Cast"})
+
+
+@pytest.fixture(scope="module")
+def quantized(faces_folder, tmp_path_factory) -> tuple[Path, Path, Proof]:
+    """A model and its int8 file."""
+    folder = tmp_path_factory.mktemp("int8")
+    torch.manual_seed(0)
+    preprocessing = Preprocessing(size=SIZE, mirror=True)
+    metadata = weights.Metadata("tiny", "msanet", {"kernels": [3]}, EXPRESSIONS, preprocessing, 1.5, scores={"test": 1})
+    weights.save(folder / "model.safetensors", create_network("msanet", 8, kernels=(3,)).state_dict(), metadata)
+    source = f"folder:{faces_folder}"
+    proof = export(folder / "model.safetensors", folder / "int8.onnx", quantize="int8", source=source)
+    return folder / "model.safetensors", folder / "int8.onnx", proof
+
+
+def test_int8_keeps_outputs_and_metadata_and_has_its_own_scores(quantized, faces_folder):
+    model, file, proof = quantized
+    session, metadata = Session(file, threads=1), weights.load(model)[1]
+    assert session.outputs == ["logits", "embedding", "evidence", "attention"]
+    told = session.metadata
+    assert told["expressions"] == list(metadata.expressions)
+    assert told["preprocessing"] == json.loads(metadata.to_json())["preprocessing"]
+    assert told["temperature"] == metadata.temperature
+    assert told["name"] == "tiny-int8"
+    assert told["training"]["quantization"] == {
+        "type": "int8", "data": "folder", "split": "train", "pictures": 32, "seed": 0
+    }  # fmt: skip
+    assert list(told["scores"]) == ["validation"]  # the float32 network's are not int8's
+    report = evaluate(file, f"folder:{faces_folder}", "validation")
+    assert told["scores"]["validation"]["confusion"] == report.to_dict()["confusion"]
+    assert proof.accuracies is not None
+    assert proof.accuracies[1] == report.accuracy
+    assert proof.pictures == report.num_pictures
+
+
+def test_int8_is_small_and_near(quantized):
+    model, file, proof = quantized
+    assert file.stat().st_size < 0.4 * model.stat().st_size
+    assert 0 < proof.difference < 0.3
+    assert proof.agreement >= 0.75
+
+
+def test_int8_evidence_still_sums_to_the_logits(quantized):
+    session = Session(quantized[1], threads=1)
+    images = np.random.default_rng(3).standard_normal((5, 3, SIZE, SIZE)).astype(np.float32)
+    logits, evidence = session.run(["logits", "evidence"], {"images": images})
+    np.testing.assert_allclose(evidence.mean(axis=(2, 3)), logits, atol=1e-4)
+
+
+def test_int8_needs_faces_and_says_so(exported, tmp_path):
+    model = exported[0] / "model.safetensors"
+    with pytest.raises(InputError, match="--data NAME:DIR"):
+        export(model, tmp_path / "model.onnx", quantize="int8")
+    with pytest.raises(InputError, match="choose int8"):
+        export(model, tmp_path / "model.onnx", quantize="int4", source="folder:.")
+    with pytest.raises(InputError, match="ask for one"):
+        export(model, tmp_path / "model.onnx", half=True, quantize="int8", source="folder:.")
+    with pytest.raises(InputError):
+        export(model, tmp_path / "model.onnx", quantize="int8", source=f"folder:{tmp_path / 'nowhere'}")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mirror", [False, True])

@@ -28,7 +28,7 @@ def test_a_file_and_its_bytes_run_alike(tiny_model):
 def test_metadata_and_outputs(tiny_model):
     session = Session(tiny_model)
     assert session.metadata["name"] == "tiny"
-    assert set(session.outputs) == {"logits", "embedding", "evidence"}
+    assert set(session.outputs) == {"logits", "embedding", "evidence", "attention"}
 
 
 def test_metadata_of_others_is_missing(make_model):
