@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+import textwrap
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +19,10 @@ from msanet.errors import EXTRAS, InputError, missing
 
 if TYPE_CHECKING:
     from msanet.recognizer import Recognition
+    from msanet.tracks import Following
+
+MANY = 100
+"""Of more pictures than this no table is laid out and, unless asked for, no annotated copies are written."""
 
 app = typer.Typer(
     help="Facial expression recognition with MSA-Net.",
@@ -29,49 +38,143 @@ class Format(str, Enum):
     table = "table"
     json = "json"
     csv = "csv"
+    parquet = "parquet"
+
+
+class Layout(str, Enum):
+    """How a benchmark is printed."""
+
+    table = "table"
+    json = "json"
 
 
 @app.command()
 def recognize(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Pictures, or folders of pictures.")],
-    output: Annotated[Path | None, typer.Option(help="Folder for the annotated pictures and results.json.")] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT...", help="Pictures, folders of pictures; videos; or a stream's address, - for raw frames."
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the results and the annotated copies.")] = None,
     form: Annotated[Format, typer.Option("--format", help="How to print the results.")] = Format.table,
     model: Annotated[str, typer.Option(help="Name of a shipped model, or an .onnx file.")] = "accurate",
     explain: Annotated[bool, typer.Option("--explain", help="Also show which parts of a face speak for it.")] = False,
+    annotate: Annotated[
+        bool | None, typer.Option(help=f"Draw on copies; without it on videos, and on up to {MANY} pictures.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave out pictures whose results are in --output.")] = False,
     threshold: Annotated[float, typer.Option(help="Lowest score of a face, 0 to 1.")] = 0.6,
-    size: Annotated[int, typer.Option(help="Long side of the picture for the face detector, pixels.")] = 640,
+    size: Annotated[
+        int | None, typer.Option(help="Long side of the picture for the detector, pixels; else 640, in videos 320.")
+    ] = None,
+    smoothing: Annotated[float, typer.Option(help="Videos: seconds over which probabilities are smoothed.")] = 0.3,
+    finer_every: Annotated[int, typer.Option(help="Videos: every so many frames, search at twice the size.")] = 30,
+    camera: Annotated[int | None, typer.Option(help="Number of a camera of this machine instead of INPUT.")] = None,
+    frame_size: Annotated[str | None, typer.Option(metavar="WxH", help="Size of the raw RGB frames in -.")] = None,
+    keep_all: Annotated[bool, typer.Option("--keep-all", help="Streams: drop no frame, however late.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Streams, cameras: a live view in the browser.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Pictures at a time; without it as many as threads.")] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads; without it all, eight at most.")] = None,
 ) -> None:
-    """Find the faces in pictures and name their expressions."""
+    """Find the faces in pictures, videos, streams or what a camera sees, and name their expressions."""
+    source, videos = _moving(inputs or [], camera)
+    if (source is not None and (output or annotate)) or ((source is not None or videos) and (explain or resume)):
+        raise InputError("--explain and --resume are for pictures, --output is for files: leave them out")
+    if source is None and (show or keep_all or frame_size):
+        raise InputError("--show, --keep-all and --frame-size are for streams and cameras: leave them out")
+    if source is not None or videos:
+        from msanet.tracks import Following
+
+        following = Following(size or 320, finer_every, threshold, smoothing)
+        if source is not None:
+            _watch(source, model, following, threads, frame_size, keep_all, show)
+        else:
+            _process(videos, model, following, threads, output, form, annotate is not False)
+        return
+    if not inputs:
+        raise InputError("there is nothing to recognize: name pictures, folders, videos or a stream, or use --camera 0")
+    if form is Format.parquet:
+        raise InputError("Parquet is for the tables of videos: choose json or csv")
+    from msanet.batch import Results, copies, recognize_many, share_threads, write_copy
     from msanet.faces import FaceDetector
     from msanet.recognizer import Recognizer
+    from msanet.tables import write_csv
 
-    paths, failures = _pictures(inputs)
-    recognizer = Recognizer(model, FaceDetector(size, threshold, threads), threads)
-    names = None if output is None else _Names(output, paths)
-    results: list[dict[str, Any]] = []
-    for path in paths:
-        try:
-            recognition = recognizer.recognize(path, explain)
-            result = recognition.to_dict()
-            if names is not None:
-                result["annotated"] = _annotate(recognition, names)
-        except InputError as error:
-            failures.append(str(error))
-            continue
-        results.append(result)
-        if not recognition and form is not Format.table:
-            typer.echo(f"{path}: no face found", err=True)
-    text = _as_csv(results, recognizer.expressions) if form is Format.csv else _as_json(results)
-    if output is not None and results:
-        _write_text(output / f"results.{'csv' if form is Format.csv else 'json'}", text)
-    if form is Format.table:
-        _print_table(results)
-    else:
-        typer.echo(text, nl=False)
+    if resume and output is None:
+        raise InputError("--resume goes on with the results of an earlier run: name their folder with --output")
+    pictures, failures = _pictures(inputs, output)
+    many = len(pictures) > MANY
+    workers, each = share_threads(len(pictures), workers, threads)
+    recognizer = Recognizer(model, FaceDetector(size or 640, threshold, each), each)
+    annotate = output is not None and (not many if annotate is None else annotate)
+    targets = copies(output, pictures) if output is not None and annotate else {}
+
+    def finish(recognition: Recognition) -> dict[str, Any]:
+        result = recognition.to_dict()
+        if targets:
+            result["annotated"] = write_copy(recognition, targets[recognition.source])
+        return result
+
+    with nullcontext() if output is None else Results(output, recognizer.expressions, resume) as results:
+        todo = [path for path in pictures if results is None or path not in results]
+
+        def done() -> Iterator[dict[str, Any]]:
+            outcomes = recognize_many(recognizer, todo, workers, explain, each=finish)
+            try:
+                for outcome in _progress(outcomes, len(todo)):
+                    if isinstance(outcome, InputError):
+                        failures.append(str(outcome))
+                        continue
+                    if results is not None:
+                        results.add(outcome)
+                    if not outcome["faces"] and form is not Format.table and not many:
+                        typer.echo(f"{outcome['source']}: no face found", err=True)
+                    yield outcome
+            except KeyboardInterrupt:
+                if results is not None:
+                    typer.echo(f"msanet: what was done is in {results.path}: go on with --resume", err=True)
+                raise
+
+        if results is not None and many and form is Format.table:
+            faces = sum(len(result["faces"]) for result in done())
+            typer.echo(f"{len(todo)} pictures, {len(failures)} of them failed, {faces} faces: {results.path}")
+        else:
+            _print_results(done(), form, recognizer.expressions, many)
+        if results is not None and form is Format.csv:
+            write_csv(results.path.with_suffix(".csv"), results, recognizer.expressions)
     for sentence in failures:
         typer.echo(f"msanet: {sentence}", err=True)
     raise typer.Exit(2 if failures else 0)
+
+
+@app.command()
+def benchmark(
+    inputs: Annotated[list[str], typer.Argument(metavar="PICTURE...", help="Pictures with faces, or folders of them.")],
+    model: Annotated[list[str] | None, typer.Option(help="Shipped model or .onnx file; else all shipped.")] = None,
+    threads: Annotated[list[int] | None, typer.Option(help="Processor threads; without it 1, 2 and so on.")] = None,
+    repeats: Annotated[int, typer.Option(help="Of each measurement.")] = 5,
+    size: Annotated[int, typer.Option(help="Long side of the picture for the face detector, pixels.")] = 640,
+    form: Annotated[Layout, typer.Option("--format", help="How to print the results.")] = Layout.table,
+) -> None:
+    """Measure recognition on this machine, stage by stage; --model and --threads may be given several times."""
+    from msanet import benchmark as bench
+    from msanet.recognizer import model_names
+
+    pictures, failures = _pictures(inputs, None)
+    if failures:
+        raise InputError(failures[0])
+    result = bench.benchmark(list(pictures), model or model_names(), threads, repeats, size)
+    if form is Layout.json:
+        typer.echo(json.dumps(result.to_dict(), indent=2))
+        return
+    typer.echo(", ".join(f"{name} {value}" for name, value in result.machine.items()))
+    typer.echo(f"pictures {result.pictures}, faces {result.faces}, repeats {result.repeats}")
+    rows: list[list[Any]] = []
+    for item in result.figures:
+        numbers = [f"{value:.4g}" for value in (item.median, item.lowest, item.highest)]
+        rows.append([item.model, "" if item.threads is None else item.threads, item.what, *numbers, item.unit])
+    _print_rows(["model", "threads", "what", "median", "lowest", "highest", "unit"], rows)
 
 
 @app.command()
@@ -114,17 +217,69 @@ def evaluate(
     source: Source,
     model: Annotated[str, typer.Option(help="Name of a shipped model, a .safetensors or an .onnx file.")] = "accurate",
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
-    subset: Annotated[str | None, typer.Option(help="pose30, pose45 or occlusion, of the test split.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder for report.json, report.md and confusion.png.")] = None,
+    subset: Annotated[
+        str | None, typer.Option(help="pose30, pose45 or occlusion alone; without it all beside the test split.")
+    ] = None,
+    classes: Annotated[int | None, typer.Option(help="7: leave contempt out of pictures and answers.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for report.html, .md, .json and confusion.png.")] = None,
 ) -> None:
-    """Score a model on a labelled data set."""
+    """Score a model on a labelled data set, and show what it gets wrong."""
     from msanet import evaluate as evaluation
+    from msanet.report import write
 
-    report = evaluation.evaluate(model, source, split, subset)
-    typer.echo(report.to_markdown())
+    result = evaluation.examine(model, source, split, subset, classes)
+    typer.echo(result.report.to_markdown())
     if output is not None:
-        report.save(output)
-        typer.echo(f"report: {output}")
+        result.report.save(output)
+        write(output / "report.html", result)
+        typer.echo(f"report: {output / 'report.html'}")
+
+
+@app.command()
+def ablate(
+    source: Source,
+    output: Annotated[Path, typer.Option(help="Folder of the ablation; finished cells in it are not trained again.")],
+    networks: Annotated[str, typer.Option(metavar="A,B,C", help="Networks, a row each.")] = "",
+    rows: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Rows, see benchmarks/ablation.yaml.")] = None,
+    seeds: Annotated[str, typer.Option(metavar="0,1,2", help="Seeds of the rows that name none.")] = "0,1,2",
+    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a .yaml file.")] = "default",
+    only: Annotated[str, typer.Option(metavar="A,B", help="Train only these rows; the report has all.")] = "",
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field.")] = None,
+) -> None:
+    """Train rows x seeds and report what each change is worth. Several processes may share an output folder."""
+    from msanet.ablate import Ablation, load_rows, network_rows, to_markdown
+
+    lines = network_rows(_split(networks)) + ([] if rows is None else load_rows(rows))
+    try:
+        numbers = [int(seed) for seed in _split(seeds)]
+    except ValueError:
+        raise InputError(f"--seeds {seeds}: give whole numbers with commas between, such as 0,1,2") from None
+    ablation = Ablation(source, lines, numbers, recipe, output, settings or ())
+    failures = ablation.run(_split(only))
+    typer.echo(to_markdown(ablation.report()))
+    typer.echo(f"report: {output}")
+    for sentence in failures:
+        typer.echo(f"msanet: {sentence}", err=True)
+    raise typer.Exit(2 if failures else 0)
+
+
+@app.command()
+def compare(
+    name: Annotated[str, typer.Option("--data", metavar="NAME", help="Data set: ferplus, rafdb, ...")],
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(help="report.json or ablation.json, or a folder to search for them; may be given several times."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for comparison.json and comparison.md.")] = None,
+) -> None:
+    """Show our measured scores on a data set beside those printed in papers."""
+    from msanet import compare as comparing
+
+    comparison = comparing.compare(name, results or ())
+    typer.echo(comparing.to_markdown(comparison))
+    if output is not None:
+        comparing.save(comparison, output)
+        typer.echo(f"comparison: {output}")
 
 
 @app.command()
@@ -132,12 +287,20 @@ def export(
     model: Annotated[str, typer.Option(help="Name of a shipped model, or a .safetensors file.")],
     output: Annotated[Path, typer.Option(help="The .onnx file to write.")],
     half: Annotated[bool, typer.Option("--half", help="Store weights in half precision: half the file.")] = False,
+    quantize: Annotated[str | None, typer.Option(metavar="int8", help="Compute in 8 bits; needs --data.")] = None,
+    source: Annotated[str | None, typer.Option("--data", metavar="NAME:DIR", help="Faces that calibrate int8.")] = None,
 ) -> None:
-    """Write a model as ONNX and check that it gives PyTorch's probabilities."""
+    """Write a model as ONNX and compare it with PyTorch."""
     from msanet import export as door
 
-    difference = door.export(model, output, half=half)
-    typer.echo(f"{output}: probabilities agree with PyTorch within {difference:.1e}")
+    proof = door.export(model, output, half=half, quantize=quantize, source=source)
+    typer.echo(f"{output}: ONNX opset {door.OPSET}, {output.stat().st_size / 1e6:.2f} MB")
+    typer.echo(
+        f"over {proof.pictures} {'random' if proof.accuracies is None else 'validation'} pictures its probabilities "
+        f"differ from PyTorch's by {proof.difference:.1e} at most; {proof.agreement:.2%} of the answers are the same"
+    )
+    if proof.accuracies is not None:
+        typer.echo(f"accuracy: PyTorch {proof.accuracies[0]:.2%}, {quantize} {proof.accuracies[1]:.2%}")
 
 
 @app.command()
@@ -176,97 +339,207 @@ def list_datasets(context: typer.Context) -> None:
 
 
 @datasets.command("check")
-def check_dataset(source: Annotated[str, typer.Argument(metavar="NAME:DIR")]) -> None:
-    """Count a data set's pictures per split and expression, beside the official counts."""
-    from msanet.data import count_splits
+def check_dataset(
+    source: Annotated[str, typer.Argument(metavar="NAME:DIR")],
+    quick: Annotated[bool, typer.Option("--quick", help="Do not read each picture.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Name every picture that a warning is about, not ten.")] = False,
+) -> None:
+    """Count a data set's pictures per split and expression, beside the official counts; name what is wrong."""
+    from msanet.data.check import check
 
+    result = check(source, decode=not quick)
     rows: list[list[Any]] = []
-    for split, expression, number, official in count_splits(source):
-        rows.append([split, expression, number, "" if official is None else official])
-    _print_rows(["split", "expression", "pictures", "official"], rows)
+    for split, expression, number, official in result.rows:
+        differs = "" if official in (None, number) else f"{number - official:+}"
+        rows.append([split, expression, number, "" if official is None else official, differs])
+    _print_rows(["split", "expression", "pictures", "official", "differs"], rows)
+    if result.note:
+        typer.echo(f"note: {result.note}")
+    for sentence, names in result.warnings:
+        typer.echo(f"msanet: warning: {sentence}", err=True)
+        shown = names if every else names[:10]
+        for name in shown if len(names) > 1 else ():  # a single one is named in the sentence
+            typer.echo(f"    {name}", err=True)
+        if len(shown) < len(names):
+            typer.echo(f"    and {len(names) - len(shown):,} more: --all names them", err=True)
+    for sentence in result.failures:
+        typer.echo(f"msanet: {sentence}", err=True)
+    raise typer.Exit(2 if result.differing or result.failures else 0)
 
 
-class _Names:
-    """Names for the annotated pictures: none twice, and never an input's own."""
+def _split(words: str) -> list[str]:
+    """a,b,c -> [a, b, c]."""
+    return [word.strip() for word in words.split(",") if word.strip()]
 
-    def __init__(self, folder: Path, inputs: list[str]) -> None:
+
+def _moving(inputs: list[str], camera: int | None) -> tuple[int | str | None, list[str]]:
+    """What moves among the inputs: a camera's number or a stream; or the videos, known by their endings."""
+    from msanet.frames import SUFFIXES
+    from msanet.live import ADDRESSES
+
+    streams = [item for item in inputs if item == "-" or item.startswith(ADDRESSES)]
+    videos = [item for item in inputs if Path(item).suffix.lower() in SUFFIXES and item not in streams]
+    videos = [item for item in videos if not os.path.isdir(item)]
+    if (camera is not None or streams) and len(inputs) + (camera is not None) > 1:
+        raise InputError("a camera or a stream is watched alone: leave the other inputs out")
+    if videos and len(videos) < len(inputs):
+        raise InputError("videos are recognized apart from pictures: name the pictures in another run")
+    return camera if camera is not None else streams[0] if streams else None, videos
+
+
+def _process(
+    videos: list[str],
+    model: str,
+    following: Following,
+    threads: int | None,
+    output: Path | None,
+    form: Format,
+    annotate: bool,
+) -> None:
+    """Videos, one after the other: files in a folder; or the table, or a line for each person, printed."""
+    from msanet.recognizer import Recognizer
+    from msanet.video import process, targets
+
+    recognizer = Recognizer(model, threads=1)  # several frames at a time share the processors
+    places = {} if output is None else targets(output, videos)
+    kind = {Format.json: "jsonl", Format.parquet: "parquet"}.get(form, "csv")
+    printed = sys.stdout if output is None and form is not Format.table else None
+    failures: list[str] = []
+    people: list[list[Any]] = []
+    interrupted = False
+    for path in videos:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder} cannot be made a folder ({error.strerror}): choose another --output") from None
-        self._folder = folder
-        self._taken = {self._key(Path(path)) for path in inputs}
+            with _clock(path) as progress:
+                outcome = process(
+                    path, recognizer, following, places.get(path), kind, annotate, printed, threads, progress
+                )
+        except InputError as error:
+            failures.append(str(error))
+            continue
+        failures += outcome.failures
+        people += outcome.timeline.summary(path)
+        for file in outcome.files:
+            typer.echo(file, err=True)
+        if interrupted := outcome.interrupted:
+            typer.echo(f"msanet: stopped at {outcome.timeline.end:.1f} s of {path}; what was done is kept", err=True)
+            break
+    if printed is None and people:
+        _print_rows(["video", "person", "expression", "share", "from", "to", "frames"], people)
+    for sentence in failures:
+        typer.echo(f"msanet: {sentence}", err=True)
+    raise typer.Exit(130 if interrupted else 2 if failures else 0)
 
-    def __call__(self, source: Path) -> Path:
-        ending = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg") else ".png"
-        number = 1
-        while True:
-            path = self._folder / f"{source.stem}{'' if number == 1 else f'-{number}'}{ending}"
-            if self._key(path) not in self._taken:
-                self._taken.add(self._key(path))
-                return path
-            number += 1
 
-    @staticmethod
-    def _key(path: Path) -> str:
-        return str(path.resolve()).casefold()  # some file systems do not tell A from a
+def _watch(
+    source: int | str,
+    model: str,
+    following: Following,
+    threads: int | None,
+    frame_size: str | None,
+    keep_all: bool,
+    show: bool,
+) -> None:
+    """A camera or a stream as lines of JSON; at the end how many frames were dropped, on standard error."""
+    from msanet import live
+    from msanet.recognizer import Recognizer
+
+    recognizer = Recognizer(model, threads=threads)
+    page = live.Page() if show else None
+    with live.source(source, frame_size, keep_all) as frames:
+        if page is not None:
+            typer.echo(f"msanet: live view: {page.address}", err=True)
+        try:
+            live.watch(frames, recognizer, following, sys.stdout, page)
+        finally:
+            typer.echo(f"msanet: {getattr(frames, 'dropped', 0)} frames dropped", err=True)
 
 
-def _pictures(inputs: list[str]) -> tuple[list[str], list[str]]:
-    """Folders replaced by the pictures in them; and a sentence for each folder without any."""
+@contextmanager
+def _clock(path: str) -> Iterator[Callable[[float, float | None], None] | None]:
+    """A bar with the time left, where somebody looks on: to be called with the time of a video and its duration."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[clock]}"), TimeRemainingColumn())
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
+    ) as progress:
+        task = progress.add_task(escape(os.path.basename(path)), total=None, clock="")
+        yield lambda time, duration: progress.update(task, completed=time, total=duration, clock=f"{time:.1f} s")
+
+
+def _pictures(inputs: list[str], output: Path | None) -> tuple[dict[str, str], list[str]]:
+    """Path of each picture -> its path below the folder it was found in; and a sentence for each folder without any.
+
+    The folder of the results is no source of pictures.
+    """
     from msanet.images import listing
 
-    paths: list[str] = []
+    pictures: dict[str, str] = {}
     failures = []
     for item in inputs:
-        found = [str(path) for path in listing(item)] if Path(item).is_dir() else [item]
+        if not os.path.isdir(item):
+            pictures[item] = os.path.basename(item)
+            continue
+        found = listing(item, output)
         if not found:
             failures.append(f"{item} holds no pictures: name another folder")
-        paths += found
-    return paths, failures
+        pictures.update((path, os.path.relpath(path, item)) for path in found)
+    return pictures, failures
 
 
-def _annotate(recognition: Recognition, names: _Names) -> str:
-    """Write the picture with its faces drawn on it; where it lies."""
-    from msanet.images import write
+def _progress(items: Iterator[Any], total: int) -> Iterator[Any]:
+    """The items, with a bar and the time left where somebody looks on."""
+    if total < 2 or not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    path = names(Path(recognition.source))
-    write(path, recognition.draw())
-    return str(path)
-
-
-def _as_json(results: list[dict[str, Any]]) -> str:
-    import json
-
-    return json.dumps(results, indent=2, ensure_ascii=False) + "\n"
-
-
-def _as_csv(results: list[dict[str, Any]], expressions: tuple[str, ...]) -> str:
-    """One line per face, with a header."""
-    import csv
-    import io
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["source", "face", "x1", "y1", "x2", "y2", "score", "expression", *expressions])
-    for result in results:
-        for number, face in enumerate(result["faces"], 1):
-            probabilities = [face["probabilities"][name] for name in expressions]
-            writer.writerow([result["source"], number, *face["box"], face["score"], face["expression"], *probabilities])
-    return text.getvalue()
+    with Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # what goes into a file or a pipe stays there
+    ) as progress:
+        yield from progress.track(items, total)
 
 
-def _print_table(results: list[dict[str, Any]]) -> None:
-    rows: list[list[Any]] = []
-    for result in results:
-        for number, face in enumerate(result["faces"], 1):
-            share = f"{face['probabilities'][face['expression']]:.0%}"
-            box = " ".join(f"{value:.0f}" for value in face["box"])
-            rows.append([result["source"], number, face["expression"], share, box])
-        if not result["faces"]:
-            rows.append([result["source"], "", "no face found", "", ""])
-    if rows:
-        _print_rows(["picture", "face", "expression", "probability", "box x1 y1 x2 y2"], rows)
+def _print_results(results: Iterator[dict[str, Any]], form: Format, expressions: tuple[str, ...], many: bool) -> None:
+    """Print each result when it is there; a table, unless it is of many, when all are."""
+    from msanet.tables import csv_lines
+
+    if form is Format.json:
+        separator = "[\n"
+        for result in results:
+            typer.echo(separator + textwrap.indent(json.dumps(result, indent=2, ensure_ascii=False), "  "), nl=False)
+            separator = ",\n"
+        typer.echo("[]" if separator == "[\n" else "\n]")
+    elif form is Format.csv:
+        for line in csv_lines(results, expressions):
+            typer.echo(line, nl=False)
+    else:
+        rows = (row for result in results for row in _table_rows(result))
+        if many:
+            for row in rows:
+                typer.echo("\t".join(row))
+        elif found := list(rows):
+            _print_rows(["picture", "face", "expression", "probability", "box x1 y1 x2 y2"], found)
+
+
+def _table_rows(result: dict[str, Any]) -> Iterator[list[str]]:
+    for number, face in enumerate(result["faces"], 1):
+        share = f"{face['probabilities'][face['expression']]:.0%}"
+        box = " ".join(f"{value:.0f}" for value in face["box"])
+        yield [result["source"], str(number), face["expression"], share, box]
+    if not result["faces"]:
+        yield [result["source"], "", "no face found", "", ""]
 
 
 def _print_rows(header: list[str], rows: list[list[Any]]) -> None:
@@ -283,13 +556,6 @@ def _print_rows(header: list[str], rows: list[list[Any]]) -> None:
     for row in rows:
         table.add_row(*(escape(str(value)) for value in row))
     Console().print(table)
-
-
-def _write_text(path: Path, text: str) -> None:
-    from msanet.images import replacing
-
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

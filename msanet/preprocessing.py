@@ -148,19 +148,23 @@ class Preprocessing:
         images = [self.center(self.fit(crop)) for crop in crops]
         return self.normalize(np.stack(images)) if images else np.empty((0, 3, self.size, self.size), np.float32)
 
-    def average_views(self, network: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
-        """The network's output, averaged over the mirrored view as well if `mirror` says so.
+    def average_views(
+        self, network: Callable[[np.ndarray], Sequence[np.ndarray]], images: np.ndarray
+    ) -> list[np.ndarray]:
+        """The network's outputs, averaged over the mirrored view as well if `mirror` says so.
 
         Args:
-            network: float32 [N, 3, size, size] -> float32 [N, K].
+            network: float32 [N, 3, size, size] -> its outputs, float32 [N, K] or maps [N, K, h, w].
             images: float32 [N, 3, size, size].
 
         Returns:
-            float32 [N, K].
+            The same outputs. Maps of the mirrored view are mirrored back before they are averaged.
         """
-        outputs = network(images)
+        outputs = list(network(images))
         if self.mirror:
-            outputs = (outputs + network(np.ascontiguousarray(images[..., ::-1]))) / 2
+            mirrored = network(np.ascontiguousarray(images[..., ::-1]))
+            back = [output[..., ::-1] if output.ndim == 4 else output for output in mirrored]
+            outputs = [(one + other) / 2 for one, other in zip(outputs, back, strict=True)]
         return outputs
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from msanet import images
+from msanet import images, tables
 from msanet.drawing import draw
 from msanet.errors import InputError
 from msanet.faces import Detector, Face, FaceDetector, corners, crop, place
@@ -47,6 +48,42 @@ def model_path(model: str | os.PathLike[str]) -> Path:
     raise InputError(f"there is no model {os.fspath(model)!r}: choose one of the shipped ({names}) or an .onnx file")
 
 
+class Explanation(NamedTuple):
+    """What one pass of N crops through the network tells.
+
+    Attributes:
+        probabilities: float32 [N, C], as `classify` gives them.
+        evidence: float32 [N, C, h, w], in logits: the mean over a crop's positions is the logit of each expression.
+        attention: float32 [N, B, h, w] in 0..1, the spatial attention of the network's B branches; B is 0 where it has
+            none.
+    """
+
+    probabilities: np.ndarray
+    evidence: np.ndarray
+    attention: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A picture and the faces found in it, the largest first, before their expressions are named.
+
+    Attributes:
+        picture: RGB uint8 [H, W, 3].
+        source: the path, or what else the picture came from.
+        boxes: float32 [N, 4], x1, y1, x2, y2 in pixels.
+        scores: float32 [N] in 0..1.
+        landmarks: float32 [N, 5, 2], pixels.
+        crops: RGB uint8 [S, S, 3], one for each face.
+    """
+
+    picture: np.ndarray = field(repr=False)
+    source: str
+    boxes: np.ndarray
+    scores: np.ndarray
+    landmarks: np.ndarray
+    crops: list[np.ndarray] = field(repr=False)
+
+
 @dataclass(frozen=True, eq=False)
 class Recognition(Sequence[Face]):
     """The faces of one picture and their expressions: a sequence of `Face`, the largest first.
@@ -55,11 +92,13 @@ class Recognition(Sequence[Face]):
         faces: the same faces as a tuple.
         picture: RGB uint8 [H, W, 3]; where the source was such an array, that array itself.
         source: the path, or what else the picture came from.
+        expressions: names of the model's classes, in its order.
     """
 
     faces: tuple[Face, ...]
     picture: np.ndarray = field(repr=False)
     source: str
+    expressions: tuple[str, ...] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -72,7 +111,7 @@ class Recognition(Sequence[Face]):
         return self.faces[index]
 
     def draw(self, bars: bool | None = None) -> np.ndarray:
-        """The picture with its faces drawn on it, RGB uint8 [H, W, 3]; see `msanet.drawing.draw`."""
+        """The picture with its faces drawn on it and the reasons below it, RGB uint8; see `msanet.drawing.draw`."""
         return draw(self.picture, self.faces, bars)
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,6 +119,48 @@ class Recognition(Sequence[Face]):
         height, width = self.picture.shape[:2]
         faces = [face.to_dict() for face in self.faces]
         return {"source": self.source, "width": width, "height": height, "faces": faces}
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with a row per face; `msanet.tables.to_pandas` makes one of several recognitions.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        return tables.to_pandas([self])
+
+    def to_polars(self) -> Any:
+        """A polars DataFrame with a row per face; `msanet.tables.to_polars` makes one of several recognitions.
+
+        Raises:
+            InputError: polars is not installed.
+        """
+        return tables.to_polars([self])
+
+    def to_supervision(self) -> Any:
+        """A `supervision.Detections`: the boxes, the detector's scores as `confidence`, the expressions as `class_id`
+        (their place in `expressions`), their names as `data["class_name"]` and their probabilities as
+        `data["probability"]`.
+
+        Raises:
+            InputError: supervision is not installed.
+        """
+        try:
+            supervision = importlib.import_module("supervision")
+        except ModuleNotFoundError as error:
+            if error.name != "supervision":
+                raise
+            # in no extra: some of its versions bring the OpenCV with windows, which overwrites ours
+            raise InputError("this needs supervision, which is not installed: run pip install supervision") from None
+        names = [face.expression for face in self.faces]
+        return supervision.Detections(
+            xyxy=np.array([face.box for face in self.faces], np.float32).reshape(-1, 4),
+            confidence=np.array([face.score for face in self.faces], np.float32),
+            class_id=np.array([self.expressions.index(name) for name in names], np.int64),
+            data={
+                "class_name": np.array(names, np.str_),
+                "probability": np.array([face.probabilities[face.expression] for face in self.faces], np.float32),
+            },
+        )
 
     def _repr_png_(self) -> bytes:
         """How a notebook shows it."""
@@ -140,67 +221,96 @@ class Recognizer:
 
         Args:
             source: a path, the bytes of a file, a PIL image or RGB uint8 [H, W, 3]; or a list of such.
-            explain: give each face its evidence map too (one more run of the network).
+            explain: give each face its evidence and attention maps too, out of the same pass through the network.
 
         Returns:
-            A `Recognition`; for a list a list of them.
+            A `Recognition`; for a list a list of them. The faces of all pictures go through the network together;
+            `msanet.batch.recognize_many` is for more pictures than memory holds.
 
         Raises:
             InputError: a picture cannot be read, or the model gives no evidence.
         """
         if isinstance(source, (list, tuple)):
-            return [self._recognize(item, explain) for item in source]
-        return self._recognize(source, explain)  # type: ignore[arg-type]
+            return self.name([self.find(item) for item in source], explain)
+        return self.name([self.find(source)], explain)[0]  # type: ignore[arg-type]
+
+    def find(self, source: images.Source) -> Found:
+        """The first half of `recognize`: read a picture and find its faces.
+
+        Raises:
+            InputError: the picture cannot be read.
+        """
+        picture = images.read(source)
+        boxes, scores, landmarks = self._detect(picture)
+        framing = self.preprocessing.framing
+        crops = [crop(picture, box, points, framing) for box, points in zip(boxes, landmarks, strict=True)]
+        return Found(picture, images.name_of(source), boxes, scores, landmarks, crops)
+
+    def name(self, found: Sequence[Found], explain: bool = False) -> list[Recognition]:
+        """The second half of `recognize`: name the expressions of all faces of some pictures in one batch.
+
+        Raises:
+            InputError: the model gives no evidence.
+        """
+        crops = [face for item in found for face in item.crops]
+        if explain:
+            explanation = self.explain(crops)
+        else:
+            nothing = np.empty((len(crops), 0), np.float32)
+            explanation = Explanation(self.classify(crops), nothing, nothing)
+        rows = zip(*explanation, strict=True)
+        return [
+            Recognition(
+                tuple(self._face(item, index, *next(rows)) for index in range(len(item.crops))),
+                item.picture,
+                item.source,
+                self.expressions,
+            )
+            for item in found
+        ]
 
     def classify(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         """Crops of faces, RGB uint8 [H, W, 3] of any sizes -> probabilities, float32 [N, C] as `expressions` names."""
-        return softmax(self._averaged("logits", crops), self._temperature)
+        return softmax(self._run(["logits"], crops)[0], self._temperature)
 
     def embed(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         """Crops of faces, RGB uint8 [H, W, 3] of any sizes -> pooled features, float32 [N, D]."""
-        return self._averaged("embedding", crops)
+        return self._run(["embedding"], crops)[0]
 
-    def explain(self, crops: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Crops of faces -> evidence of each, float32 [C, h, w], in logits; the mean over positions is the logit.
+    def explain(self, crops: Sequence[np.ndarray]) -> Explanation:
+        """Crops of faces, RGB uint8 [H, W, 3] of any sizes -> their probabilities and what led to them.
+
+        Where the model averages a crop and its mirror image, so are the maps, each laid back over the crop.
 
         Raises:
             InputError: the model gives no evidence.
         """
         if "evidence" not in self._session.outputs:
             raise InputError(f"{self._session.name} gives no evidence maps: recognize without explain")
-        maps: list[np.ndarray] = []
-        for chunk in self._inputs(crops):
-            evidence = self._output("evidence", chunk)
-            if self.preprocessing.mirror:
-                mirrored = self._output("evidence", np.ascontiguousarray(chunk[..., ::-1]))
-                evidence = (evidence + mirrored[..., ::-1]) / 2
-            maps.extend(evidence)
-        return maps
+        has_attention = "attention" in self._session.outputs
+        if not has_attention:
+            warnings.warn(f"{self._session.name} has no attention maps: only its evidence is given", stacklevel=2)
+        logits, evidence, *rest = self._run(["logits", "evidence", *["attention"] * has_attention], crops)
+        attention = rest[0] if has_attention else evidence[:, :0]
+        return Explanation(softmax(logits, self._temperature), evidence, attention)
 
-    def _recognize(self, source: images.Source, explain: bool) -> Recognition:
-        picture = images.read(source)
-        boxes, scores, landmarks = self._detect(picture)
-        framing = self.preprocessing.framing
-        crops = [crop(picture, box, points, framing) for box, points in zip(boxes, landmarks, strict=True)]
-        probabilities = self.classify(crops)
-        evidence = self.explain(crops) if explain else None
+    def _face(
+        self, found: Found, index: int, probabilities: np.ndarray, evidence: np.ndarray, attention: np.ndarray
+    ) -> Face:
+        """The face of that index, with its row of an `Explanation`."""
+        x1, y1, x2, y2 = found.boxes[index].tolist()
+        placement = place(found.boxes[index], found.landmarks[index], self.preprocessing.framing)
         inner = self.preprocessing.size / (self.preprocessing.resize or self.preprocessing.size)
-        faces = []
-        for index, row in enumerate(probabilities):
-            best = int(row.argmax())
-            x1, y1, x2, y2 = boxes[index].tolist()
-            faces.append(
-                Face(
-                    box=(x1, y1, x2, y2),
-                    score=float(scores[index]),
-                    landmarks=landmarks[index],
-                    expression=self.expressions[best],
-                    probabilities=dict(zip(self.expressions, row.tolist(), strict=True)),
-                    corners=corners(place(boxes[index], landmarks[index], framing), inner),
-                    evidence=None if evidence is None else evidence[index][best],
-                )
-            )
-        return Recognition(tuple(faces), picture, images.name_of(source))
+        return Face(
+            box=(x1, y1, x2, y2),
+            score=float(found.scores[index]),
+            landmarks=found.landmarks[index],
+            expression=self.expressions[int(probabilities.argmax())],
+            probabilities=dict(zip(self.expressions, probabilities.tolist(), strict=True)),
+            corners=corners(placement, inner),
+            evidence=dict(zip(self.expressions, evidence, strict=True)) if len(evidence) else None,
+            attention=attention if len(attention) else None,
+        )
 
     def _detect(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The detector's faces, the largest first, checked: it may be the user's own."""
@@ -215,16 +325,17 @@ class Recognizer:
         order = np.argsort(-(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), kind="stable")
         return boxes[order], scores.reshape(-1)[order], landmarks[order]
 
-    def _inputs(self, crops: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-        """The network's inputs, float32 [up to CHUNK, 3, S, S] each."""
-        for start in range(0, len(crops), CHUNK):
-            yield self.preprocessing(crops[start : start + CHUNK])
+    def _run(self, outputs: Sequence[str], crops: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Outputs of the network, [N, ...] each, averaged over views; without crops their shapes are right as well."""
 
-    def _output(self, name: str, inputs: np.ndarray) -> np.ndarray:
-        return self._session.run([name], {"images": inputs})[0]
+        def network(inputs: np.ndarray) -> list[np.ndarray]:
+            return self._session.run(outputs, {"images": inputs})
 
-    def _averaged(self, name: str, crops: Sequence[np.ndarray]) -> np.ndarray:
-        """An output [N, ...], averaged over views; without crops it has its right shape all the same."""
-        network = partial(self._output, name)
-        inputs = self._inputs(crops) if len(crops) else [np.zeros((1, 3, *[self.preprocessing.size] * 2), np.float32)]
-        return np.concatenate([self.preprocessing.average_views(network, chunk) for chunk in inputs])[: len(crops)]
+        if not len(crops):
+            side = self.preprocessing.size
+            return [output[:0] for output in network(np.zeros((1, 3, side, side), np.float32))]
+        chunks = [
+            self.preprocessing.average_views(network, self.preprocessing(crops[start : start + CHUNK]))
+            for start in range(0, len(crops), CHUNK)
+        ]
+        return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]

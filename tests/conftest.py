@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,20 @@ settings.register_profile("msanet", deadline=None)
 settings.load_profile("msanet")
 
 
-def build_model(path: Path, *, preprocessing: Preprocessing, metadata: dict[str, object] | None = None) -> Path:
+def build_model(
+    path: Path,
+    *,
+    preprocessing: Preprocessing,
+    metadata: dict[str, object] | None = None,
+    outputs: tuple[str, ...] = ("logits", "embedding", "evidence", "attention"),
+) -> Path:
     """Write a network that keeps the contract of `msanet export`: a convolution, pooling, a linear layer; seeded.
 
     Args:
         path: the ONNX file.
         preprocessing: what the metadata says.
         metadata: written instead of the usual; {} leaves it out.
+        outputs: those that the network has.
     """
     onnx = pytest.importorskip("onnx")
     helper, numpy_helper = onnx.helper, onnx.numpy_helper
@@ -35,6 +43,7 @@ def build_model(path: Path, *, preprocessing: Preprocessing, metadata: dict[str,
         "linear": random.normal(0, 2.0, (classes, features, 1, 1)),
         "bias": random.normal(0, 0.5, classes),
         "minus_one": np.array([0, -1], np.int64),
+        "branches": random.normal(0, 1.0, (3, features, 1, 1)),
     }
     nodes = [
         helper.make_node("Conv", ["images", "convolution"], ["map"], strides=[4, 4]),
@@ -44,14 +53,22 @@ def build_model(path: Path, *, preprocessing: Preprocessing, metadata: dict[str,
         helper.make_node("Reshape", ["pooled_evidence", "minus_one"], ["logits"]),
         helper.make_node("GlobalAveragePool", ["relu"], ["pooled"]),
         helper.make_node("Reshape", ["pooled", "minus_one"], ["embedding"]),
+        helper.make_node("Conv", ["relu", "branches"], ["branch_maps"]),
+        helper.make_node("Sigmoid", ["branch_maps"], ["attention"]),
     ]
     real = onnx.TensorProto.FLOAT
-    shapes = {"logits": ["N", classes], "embedding": ["N", features], "evidence": ["N", classes, size // 4, size // 4]}
+    maps = [size // 4, size // 4]
+    shapes = {
+        "logits": ["N", classes],
+        "embedding": ["N", features],
+        "evidence": ["N", classes, *maps],
+        "attention": ["N", 3, *maps],
+    }
     graph = helper.make_graph(
         nodes,
         "tiny",
         [helper.make_tensor_value_info("images", real, ["N", 3, size, size])],
-        [helper.make_tensor_value_info(name, real, shape) for name, shape in shapes.items()],
+        [helper.make_tensor_value_info(name, real, shapes[name]) for name in outputs],
         [
             numpy_helper.from_array(value if value.dtype == np.int64 else value.astype(np.float32), name)
             for name, value in constants.items()
@@ -104,7 +121,7 @@ FERPLUS_COLUMNS = (
 )  # fmt: skip
 
 # (usage, number in the file name or None, votes). The number counts the pictures, so it is not the row. Rows without a
-# name are in the official file too, and so are names that stand twice: the picture belongs to the last row.
+# name are in the official file too, and so are these two names stand twice: the picture belongs to the last row.
 FERPLUS_ROWS: tuple[tuple[str, int | None, dict[str, int]], ...] = (
     ("Training", None, {"NF": 10}),
     ("Training", 0, {"neutral": 10}),
@@ -123,13 +140,13 @@ FERPLUS_ROWS: tuple[tuple[str, int | None, dict[str, int]], ...] = (
     ("Training", 12, {"anger": 5, "neutral": 1, "surprise": 1, "sadness": 1, "disgust": 1, "fear": 1}),  # 5 of 5
     ("Training", 13, {"happiness": 10}),  # its pixels are test picture 41's
     ("Training", 14, {"fear": 10}),  # its pixels are validation picture 30's
-    ("Training", 15, {"happiness": 10}),  # its last row says NF
-    ("Training", 16, {"sadness": 10}),  # its last row says anger
+    ("Training", 6953, {"happiness": 10}),  # its last row says NF
+    ("Training", 8403, {"sadness": 10}),  # its last row says anger
     ("Training", 17, dict.fromkeys(FERPLUS_COLUMNS, 1)),  # left out: nothing but single votes
     ("Training", 18, {"neutral": 6, "contempt": 2, "sadness": 2}),
     ("Training", 19, {"happiness": 6, "unknown": 4}),
-    ("Training", 15, {"NF": 10}),
-    ("Training", 16, {"anger": 10}),
+    ("Training", 6953, {"NF": 10}),
+    ("Training", 8403, {"anger": 10}),
     ("PublicTest", 30, {"neutral": 10}),
     ("PublicTest", 31, {"happiness": 10}),
     ("PublicTest", None, {"NF": 10}),
@@ -235,3 +252,84 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+# -- videos ------------------------------------------------------------------------------------------------------------
+
+WIDTH, HEIGHT = 640, 360
+"""Of the videos, pixels."""
+
+
+def build_clip(
+    path: Path,
+    pictures: Iterable[np.ndarray],
+    *,
+    times: Sequence[int] | None = None,
+    codec: str = "libx264",
+    pixels: str = "yuv420p",
+    sound: str | None = None,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Write a video by PyAV.
+
+    Args:
+        path: its ending chooses the container.
+        pictures: RGB uint8 [H, W, 3] of one size.
+        times: of the pictures, milliseconds; None: 25 a second.
+        codec, pixels: FFmpeg's names.
+        sound: codec of a tone as long as the video, or a second where there is no picture; None: none.
+        options: of the encoder.
+    """
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        video = container.add_stream(codec, rate=25, options=options or {})
+        video.pix_fmt, video.width, video.height = pixels, 64, 64
+        video.codec_context.time_base = Fraction(1, 1000)
+        tone = None if sound is None else container.add_stream(sound, rate=8000, layout="mono")
+        index, end = -1, 1000
+        for index, picture in enumerate(pictures):
+            if not index:
+                video.height, video.width = picture.shape[:2]
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            end = 40 * index if times is None else times[index]
+            frame.pts, frame.time_base = end, Fraction(1, 1000)
+            container.mux(video.encode(frame))
+        if tone is not None:
+            samples = (8000 * np.sin(np.arange(8 * (end + 40)) / 5)).astype(np.int16)
+            for start in range(0, len(samples) - 1023, 1024):
+                frame = av.AudioFrame.from_ndarray(samples[None, start : start + 1024], format="s16", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = 8000, start, Fraction(1, 8000)
+                container.mux(tone.encode(frame))
+            container.mux(tone.encode())
+        if index >= 0:
+            container.mux(video.encode())
+    return path
+
+
+def walking(portrait: np.ndarray, frames: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> list[np.ndarray]:
+    """Three people, all of them Grace Hopper, who walk to and fro before a grey wall; RGB uint8 [H, W, 3] each."""
+    import cv2
+
+    head = portrait[20:400, 60:440]
+    heads = [cv2.resize(head, (150, 150)), cv2.resize(head[:, ::-1], (170, 170)), cv2.resize(head, (140, 140))]
+    pictures = []
+    for index in range(frames):
+        picture = np.full((size[1], size[0], 3), 120, np.uint8)
+        for number, one in enumerate(heads):
+            left = round(25 + 210 * number + 20 * np.sin(index / 12 + number))
+            top = round(90 + 50 * np.cos(index / 15 + 2 * number))
+            picture[top : top + len(one), left : left + len(one)] = one
+        pictures.append(picture)
+    return pictures
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory, portrait: np.ndarray) -> Path:
+    """A video of 30 frames with three people and a tone, H.264 and AAC in MP4; read only."""
+    return build_clip(tmp_path_factory.mktemp("video") / "clip.mp4", walking(portrait, 30), sound="aac")
+
+
+@pytest.fixture
+def make_clip(tmp_path: Path) -> Callable[..., Path]:
+    """Writes further videos; see `build_clip`."""
+    return lambda name, pictures, **arguments: build_clip(tmp_path / name, pictures, **arguments)

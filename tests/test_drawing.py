@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from msanet.drawing import SMALLEST, draw, lay_over
+from msanet.drawing import EXPLAINED, SMALLEST, TILE, draw, lay_over, reasons
 from msanet.expressions import EXPRESSIONS
 from msanet.faces import Face
 
 
-def face(box: tuple[float, float, float, float], evidence: np.ndarray | None = None) -> Face:
+def face(box: tuple[float, float, float, float]) -> Face:
     x1, y1, x2, y2 = box
     return Face(
         box=box,
@@ -19,7 +21,6 @@ def face(box: tuple[float, float, float, float], evidence: np.ndarray | None = N
         expression="happiness",
         probabilities={name: 0.93 if name == "happiness" else 0.01 for name in EXPRESSIONS},
         corners=np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float32),
-        evidence=evidence,
     )
 
 
@@ -74,5 +75,49 @@ def test_flat_evidence_changes_nothing():
     picture = np.full((500, 500, 3), 60, np.uint8)
     corners = np.array([[100, 100], [300, 100], [300, 300], [100, 300]])
     assert np.array_equal(lay_over(picture, np.ones((2, 2), np.float32), corners), picture)
-    with_evidence = draw(picture, [face((100, 100, 300, 300), np.eye(2, dtype=np.float32))])
-    assert not np.array_equal(with_evidence, draw(picture, [face((100, 100, 300, 300))]))
+
+
+def test_a_map_is_drawn_on_the_scale_that_is_given():
+    picture, values = np.full((64, 64, 3), 60, np.uint8), np.full((2, 2), 0.5, np.float32)
+    corners = np.array([[0, 0], [64, 0], [64, 64], [0, 64]])
+    change = [np.abs(lay_over(picture, values, corners, (0, high)).astype(int) - 60).sum() for high in (0.6, 1, 10)]
+    assert change[0] > change[1] > change[2] > 0
+    assert np.array_equal(lay_over(picture, values, corners, (0.5, 1)), picture)
+
+
+@pytest.mark.parametrize("width", [200, 500, 1000])
+def test_reasons_stand_below_the_picture(width):
+    """The evidence for the expression, and for the runner-up on the same scale; the branches' attention."""
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 256, (480, width, 3), np.uint8)
+    evidence = {name: np.zeros((4, 4), np.float32) for name in EXPRESSIONS}
+    evidence["happiness"] += 8
+    attention = np.stack([np.zeros((4, 4), np.float32), np.ones((4, 4), np.float32)])
+    one = dataclasses.replace(face((50, 100, 150, 200)), evidence=evidence, attention=attention)
+    drawn = draw(picture, [one])
+    assert drawn.shape[1] == max(width, 3 * TILE)
+    below = reasons(picture, one, drawn.shape[1])
+    assert np.array_equal(drawn[480:], below)
+    columns = 5 if width == 1000 else 3
+    side = drawn.shape[1] // columns
+    assert side >= TILE
+    height = (below.shape[0] - max(1, side // 30)) // (1 if columns == 5 else 2)
+    tiles = [
+        below[top : top + height, left : left + side][-side:].astype(int)
+        for top in range(below.shape[0] - height * (1 if columns == 5 else 2), below.shape[0], height)
+        for left in range(0, side * columns, side)
+    ]
+    seen, named, runner_up, low, high = tiles[:5]
+    assert np.array_equal(seen, runner_up)  # no evidence for it: nothing is laid over the face
+    assert np.array_equal(seen, low)
+    assert np.abs(named - seen).mean() > 20
+    assert np.array_equal(named, high)
+    assert (np.array(tiles[5:]) == 25).all()
+
+
+def test_reasons_are_drawn_for_the_largest_faces_only():
+    picture = np.full((480, 640, 3), 60, np.uint8)
+    evidence = {name: np.eye(2, dtype=np.float32) for name in EXPRESSIONS}
+    one = dataclasses.replace(face((100, 100, 300, 300)), evidence=evidence)
+    heights = [draw(picture, [one] * number).shape[0] - 480 for number in (0, 1, 2, EXPLAINED, EXPLAINED + 3)]
+    assert heights == [0, heights[1], 2 * heights[1], EXPLAINED * heights[1], EXPLAINED * heights[1]]

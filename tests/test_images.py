@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from msanet.errors import InputError
 from msanet.images import listing, read, replacing, write
@@ -175,7 +177,50 @@ def test_listing_finds_pictures_by_their_ending(tmp_path):
     (tmp_path / "sub").mkdir()
     for name in ("b.JPG", "a.png", "sub/c.webp", "notes.txt", ".hidden.png"):
         (tmp_path / name).touch()
-    assert [path.relative_to(tmp_path).as_posix() for path in listing(tmp_path)] == ["a.png", "b.JPG", "sub/c.webp"]
+    assert names_in(tmp_path) == ["a.png", "b.JPG", "sub/c.webp"]
+
+
+def test_listing_follows_links_once_and_leaves_out_a_folder(tmp_path):
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for name in ("inside/sub/a.png", "inside/results/b.png", "outside/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (inside / "link").symlink_to(outside)
+    (inside / "sub" / "circle").symlink_to(inside)
+    (outside / "circle").symlink_to(outside)
+    (inside / "nowhere.png").symlink_to(tmp_path / "missing.png")
+    assert names_in(inside) == ["link/c.png", "results/b.png", "sub/a.png"]
+    assert names_in(inside, inside / "sub" / ".." / "results") == ["link/c.png", "sub/a.png"]
+    assert names_in(inside, inside) == names_in(inside, tmp_path / "missing") == names_in(inside)
+
+
+def test_a_folder_that_cannot_be_opened_is_warned_of(tmp_path, monkeypatch):
+    def walk(
+        folder: Path, onerror: Callable[[OSError], None], **_: object
+    ) -> Iterator[tuple[str, list[str], list[str]]]:
+        onerror(PermissionError(13, "Permission denied", f"{folder}/closed"))
+        yield str(folder), [], ["a.png"]
+
+    (tmp_path / "a.png").touch()
+    monkeypatch.setattr("os.walk", walk)  # root may open everything
+    with pytest.warns(UserWarning, match=r"closed is left out \(Permission denied\)"):
+        assert names_in(tmp_path) == ["a.png"]
+
+
+def names_in(folder: Path, leave_out: Path | None = None) -> list[str]:
+    return [Path(path).relative_to(folder).as_posix() for path in listing(folder, leave_out)]
+
+
+def test_large_pictures_keep_every_pixel():
+    picture = np.random.default_rng(0).integers(0, 256, (131, 7, 3), np.uint8)  # more than two strips
+    assert np.array_equal(read(Image.fromarray(picture)), picture)
+    assert np.array_equal(read(encoded(Image.fromarray(picture))), picture)
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        turned = encoded(Image.fromarray(picture), exif=exif)
+        with Image.open(BytesIO(turned)) as image:
+            assert np.array_equal(read(turned), np.asarray(ImageOps.exif_transpose(image)))
 
 
 def test_write_keeps_pixels_and_permissions(tmp_path):

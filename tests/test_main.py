@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 
 from msanet import __main__ as command
+from msanet.batch import Results
+from msanet.errors import InputError
 from msanet.images import read, write
 
 ROOT = Path(__file__).parents[1]
@@ -108,15 +111,17 @@ def test_output_holds_annotated_pictures_and_results(run, photo, wall, tmp_path)
     code, _, errors = run("recognize", photo, twin, png, wall, "--output", output, "--explain")
     assert (code, errors) == (0, "")
     names = sorted(path.name for path in output.iterdir())
-    assert names == ["Photo.png", "photo-2.jpg", "photo.jpg", "results.json", "wall.png"]
-    results = json.loads((output / "results.json").read_text())
+    assert names == ["Photo.png", "photo-2.jpg", "photo.jpg", "results.jsonl", "wall.png"]
+    results = [json.loads(line) for line in (output / "results.jsonl").read_text().splitlines()]
     assert [Path(result["annotated"]).name for result in results] == [
         "photo.jpg",
         "photo-2.jpg",
         "Photo.png",
         "wall.png",
     ]
-    assert np.abs(read(output / "Photo.png").astype(int) - read(photo)).max() > 50
+    original, drawn = read(photo).astype(int), read(output / "Photo.png")
+    assert np.abs(drawn[: len(original)] - original).max() > 50
+    assert len(drawn) > len(original)  # the reasons
     run("recognize", photo, "--output", output, "--format", "csv")
     assert (output / "results.csv").read_text().startswith("source,face,x1")
 
@@ -129,6 +134,99 @@ def test_output_never_overwrites_an_input(run, photo):
     assert (photo.parent / "photo-2.jpg").exists()
 
 
+@pytest.fixture
+def album(tmp_path, portrait) -> Path:
+    """Six pictures in a folder and one below it, and one that is damaged."""
+    small = np.ascontiguousarray(portrait[:400:2, :400:2])
+    for index in range(6):
+        path = tmp_path / "album" / ("sub" if index % 2 else "") / f"{index // 2}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, small[:, :: (-1) ** (index // 2)])
+    (tmp_path / "album" / "broken.jpg").write_bytes(b"no picture")
+    return tmp_path / "album"
+
+
+def sources(path: Path) -> list[str]:
+    return [json.loads(line)["source"] for line in path.read_text().splitlines()]
+
+
+def test_a_folder_is_resumed(run, album):
+    """Whatever the moment at which a run was killed: the rest is done, once, and damaged pictures are listed again."""
+    output = album / "results"  # no pictures of it are taken for inputs
+    code, _, errors = run("recognize", album, "--output", output, "--workers", 2)
+    assert code == 2
+    assert [line.split(" ")[1] for line in errors.splitlines()] == [str(album / "broken.jpg")]
+    whole = (output / "results.jsonl").read_bytes()
+    expected = [str(album / name) for name in ("0.png", "1.png", "2.png", "sub/0.png", "sub/1.png", "sub/2.png")]
+    assert sources(output / "results.jsonl") == expected
+    copies = sorted(path.relative_to(output).as_posix() for path in output.rglob("*.png"))
+    assert copies == ["0.png", "1.png", "2.png", "sub/0.png", "sub/1.png", "sub/2.png"]
+    for kept in (0, len(whole) // 2, len(whole) - 1, len(whole)):
+        (output / "results.jsonl").write_bytes(whole[:kept])
+        code, printed, _ = run("recognize", album, "--output", output, "--resume", "--format", "csv")
+        assert code == 2
+        assert (output / "results.jsonl").read_bytes() == whole
+        assert [row["source"] for row in csv.DictReader((output / "results.csv").open())] == expected
+        assert len(printed.splitlines()) == 1 + 6 - whole[:kept].count(b"\n")
+
+
+def test_of_many_pictures_only_the_results_are_written(run, album, monkeypatch):
+    monkeypatch.setattr(command, "MANY", 3)
+    output = album.parent / "out"
+    code, printed, _ = run("recognize", album, "--output", output)
+    assert (code, printed) == (2, f"7 pictures, 1 of them failed, 6 faces: {output / 'results.jsonl'}\n")
+    assert [path.name for path in output.iterdir()] == ["results.jsonl"]
+    run("recognize", album, "--output", output, "--annotate")
+    assert (output / "sub" / "0.png").exists()
+    code, printed, _ = run("recognize", album)
+    assert [line.split("\t")[0] for line in printed.splitlines()] == sources(output / "results.jsonl")
+
+
+def test_annotation_can_be_left_out(run, photo, tmp_path):
+    run("recognize", photo, "--output", tmp_path / "out", "--no-annotate")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.jsonl"]
+
+
+def test_a_full_disk_keeps_what_was_done(run, album, monkeypatch):
+    """One sentence, and the lines before it."""
+
+    def add(self: Results, result: dict[str, object]) -> None:
+        if Path(str(result["source"])).name == "2.png":
+            raise InputError(f"{self.path} cannot be written (No space left on device)")
+        original(self, result)
+
+    original = Results.add
+    monkeypatch.setattr(Results, "add", add)
+    code, _, errors = run("recognize", album, "--output", album.parent / "out")
+    assert code == 2
+    assert errors.count("No space left") == 1
+    assert len(sources(album.parent / "out" / "results.jsonl")) == 2
+
+
+def test_resume_needs_an_output(run, photo):
+    code, _, errors = run("recognize", photo, "--resume")
+    assert code == 2
+    assert "--output" in errors
+
+
+@pytest.mark.parametrize("stdout", [True, False])
+def test_a_terminal_sees_how_far_it_is(monkeypatch, stdout):
+    """The bar goes to standard error; what is printed meanwhile still reaches standard output alone."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    errors, output = Terminal(), Terminal() if stdout else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", errors)
+    monkeypatch.setattr(sys, "stdout", output)
+    for item in command._progress(iter(range(3)), 3):
+        print("line", item)
+    assert "3/3" in errors.getvalue()
+    if not stdout:
+        assert output.getvalue() == "line 0\nline 1\nline 2\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -136,6 +234,7 @@ def test_output_never_overwrites_an_input(run, photo):
         (["--threshold", "7"], "threshold is 7"),
         (["--size", "3"], "size is 3"),
         (["--threads", "0"], "threads is 0"),
+        (["--workers", "0"], "workers is 0"),
         (["--format", "xml"], "xml"),
         (["--unknown"], "unknown"),
     ],
@@ -155,12 +254,94 @@ def test_a_file_in_the_place_of_the_output(run, photo, tmp_path):
     assert "cannot be made a folder" in errors
 
 
-def test_an_interrupt_ends_with_130(run, photo, monkeypatch):
+def test_an_interrupt_ends_with_130(run, photo, monkeypatch, tmp_path):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("msanet.recognizer.Recognizer.recognize", interrupt)
-    assert run("recognize", photo)[0] == 130
+    monkeypatch.setattr("msanet.recognizer.Recognizer.find", interrupt)
+    code, _, errors = run("recognize", photo, "--output", tmp_path / "out")
+    assert code == 130
+    assert "go on with --resume" in errors
+    assert (tmp_path / "out" / "results.jsonl").read_text() == ""
+
+
+# -- videos and streams ------------------------------------------------------------------------------------------------
+
+
+def test_a_video_becomes_files_and_a_line_for_each_person(run, clip, tmp_path):
+    code, output, errors = run("recognize", clip, "--output", tmp_path / "out", "--format", "json")
+    assert (code, output) == (0, "")
+    names = ["clip.jsonl", "clip.mp4", "clip.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    assert all(str(tmp_path / "out" / name) in errors for name in names)
+    code, output, errors = run("recognize", clip)
+    assert (code, errors) == (0, "")
+    header, *people = (line.split("\t") for line in output.splitlines())
+    assert header[:3] == ["video", "person", "expression"]
+    assert [(person[0], person[1], person[-1]) for person in people] == [(str(clip), str(n), "30") for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_the_table_of_a_video_is_printed(run, clip, form):
+    code, output, errors = run("recognize", clip, "--format", form)
+    assert (code, errors) == (0, "")
+    lines = output.splitlines()
+    rows = list(csv.DictReader(lines)) if form == "csv" else [json.loads(line) for line in lines]
+    assert len(rows) == 90
+    assert {int(row["track"]) for row in rows} == {1, 2, 3}
+
+
+def test_videos_that_cannot_be_read_are_listed_at_the_end(run, clip, tmp_path):
+    text = tmp_path / "text.mp4"
+    text.write_text("no video")
+    code, output, errors = run("recognize", text, clip, tmp_path / "missing.mkv")
+    assert code == 2
+    assert len(output.splitlines()) == 4
+    assert [line.split()[1] for line in errors.splitlines()] == [str(text), str(tmp_path / "missing.mkv")]
+
+
+def test_an_interrupt_of_a_video_ends_with_130(run, clip, tmp_path, monkeypatch):
+    monkeypatch.setattr("msanet.tracks.Smoother.__call__", lambda *_: signal.raise_signal(signal.SIGINT) or ())
+    code, _, errors = run("recognize", clip, "--output", tmp_path)
+    assert code == 130
+    assert "msanet: stopped at 0.0 s" in errors
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.csv", "clip.mp4", "clip.png"]
+
+
+def test_raw_frames_on_standard_input_become_lines_of_json(run, portrait, monkeypatch):
+    data = io.BytesIO(np.ascontiguousarray(portrait[:480]).tobytes() * 3)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(data))
+    code, output, errors = run("recognize", "-", "--frame-size", "512x480", "--keep-all")
+    assert (code, errors) == (0, "msanet: 0 frames dropped\n")
+    assert [json.loads(line)["frame"] for line in output.splitlines()] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "there is nothing to recognize"),
+        (["CLIP", "PHOTO"], "apart from pictures"),
+        (["CLIP", "--explain"], "--explain and --resume are for pictures"),
+        (["CLIP", "--show"], "--show, --keep-all and --frame-size are for streams"),
+        (["CLIP", "--size", "3"], "size is 3"),
+        (["CLIP", "--threads", "0"], "threads is 0"),
+        (["CLIP", "--smoothing", "-1"], "smoothing is -1"),
+        (["CLIP", "--format", "parquet"], "Parquet cannot be printed"),
+        (["CLIP", "--output", "PHOTO"], "cannot be written"),
+        (["PHOTO", "--format", "parquet"], "Parquet is for the tables of videos"),
+        (["-"], "--frame-size WIDTHxHEIGHT"),
+        (["-", "CLIP"], "watched alone"),
+        (["--camera", "0", "--output", "PHOTO"], "--output is for files"),
+        (["--camera", "99"], "camera 99 cannot be opened"),
+        (["rtsp://127.0.0.1:9/x"], "rtsp://127.0.0.1:9/x cannot be opened as a video (Connection refused)"),
+    ],
+)
+def test_what_videos_and_streams_refuse(run, clip, photo, arguments, words):
+    places = {"CLIP": clip, "PHOTO": photo}
+    code, output, errors = run("recognize", *(places.get(argument, argument) for argument in arguments))
+    assert (code, output) == (2, "")
+    assert words in errors
+    assert "Traceback" not in errors
 
 
 def test_models_lists_what_is_shipped(run, tiny_model, monkeypatch):
@@ -213,11 +394,22 @@ def test_train_evaluate_export_recognize(run, faces_folder, photo, tmp_path):
     code, output, _ = run("evaluate", "--model", weights, "--data", source, "--output", tmp_path / "report")
     assert code == 0
     assert "- Pictures: 16" in output
+    assert str(tmp_path / "report" / "report.html") in output
+    names = ["confusion.png", "report.html", "report.json", "report.md"]
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == names
     report = json.loads((tmp_path / "report" / "report.json").read_text())
 
     code, output, _ = run("export", "--model", weights, "--output", tmp_path / "mine.onnx")
     assert code == 0
-    assert "agree with PyTorch" in output
+    assert "ONNX opset 18" in output
+    assert "100.00% of the answers are the same" in output
+    int8 = ("--output", tmp_path / "int8.onnx", "--quantize", "int8")
+    code, _, errors = run("export", "--model", weights, *int8)
+    assert code == 2
+    assert "--data NAME:DIR" in errors
+    code, output, _ = run("export", "--model", weights, *int8, "--data", source)
+    assert code == 0
+    assert "accuracy: PyTorch" in output
     code, _, _ = run("evaluate", "--model", tmp_path / "mine.onnx", "--data", source, "--output", tmp_path / "onnx")
     assert code == 0
     assert json.loads((tmp_path / "onnx" / "report.json").read_text())["confusion"] == report["confusion"]
@@ -264,12 +456,24 @@ def test_lists(run, faces_folder):
     assert "train\thappiness\t4\t" in run("datasets", "check", f"folder:{faces_folder}")[1]
 
 
+def test_a_check_names_what_is_wrong(run, own_ferplus):
+    (own_ferplus / "FER2013Test" / "fer0000040.png").unlink()
+    (own_ferplus / "FER2013Test" / "fer0000041.png").write_bytes(b"no picture")
+    code, output, errors = run("datasets", "check", f"ferplus:{own_ferplus}")
+    assert code == 2
+    assert "test\tneutral\t0\t1089\t-1089" in output
+    assert "1 of 8 listed pictures are missing and left out, the first fer0000040.png" in errors
+    assert "fer0000041.png is not a picture" in errors
+    assert "not a picture" not in run("datasets", "check", f"ferplus:{own_ferplus}", "--quick")[2]
+
+
 @pytest.mark.parametrize(
     ("library", "arguments", "extra"),
     [
         ("torch", ["networks"], "train"),
         ("yaml", ["recipes"], "train"),
         ("safetensors", ["evaluate", "--data", "folder:nowhere"], "train"),
+        ("av", ["recognize", "clip.mp4"], "video"),
     ],
 )
 def test_a_missing_extra_is_named(library, arguments, extra):

@@ -522,3 +522,12 @@ def test_a_narrower_stem_makes_a_smaller_network_of_the_same_head():
     assert narrow.fc.weight.shape == full.fc.weight.shape
     assert count_cost(narrow, 64)[1] < count_cost(full, 64)[1] / 2
     assert narrow(torch.zeros(2, 3, 64, 64)).shape == (2, 8)
+
+
+def test_resnets_strides_give_it_the_maps_of_an_msanet():
+    plain, fine = (create_network("resnet18", strides=strides).eval() for strides in ((2, 2), (1, 2)))
+    sizes = [network.feature_maps(images(1, 64))[0].shape[2:] for network in (plain, fine)]
+    assert sizes == [(2, 2), (4, 4)]
+    for strides in ([2], [1, 2, 2], [0, 2]):
+        with pytest.raises(InputError, match="two positive numbers"):
+            create_network("resnet18", strides=strides)

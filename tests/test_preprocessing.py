@@ -163,17 +163,20 @@ def test_mirror_averages_the_outputs_of_both_views(mirror):
     images = Preprocessing(size=16)([picture(16, 16, seed) for seed in range(3)])
     weights = np.random.default_rng(0).normal(size=(3 * 16 * 16, 5)).astype(np.float32)
 
-    def network(inputs: np.ndarray) -> np.ndarray:
+    def network(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         assert inputs.flags.c_contiguous
-        return inputs.reshape(len(inputs), -1) @ weights
+        return inputs.reshape(len(inputs), -1) @ weights, inputs[:, :1] ** 2
 
-    outputs = Preprocessing(size=16, mirror=mirror).average_views(network, images)
-    expected = network(images)
+    outputs, maps = Preprocessing(size=16, mirror=mirror).average_views(network, images)
+    expected = network(images)[0]
     if mirror:
-        expected = (expected + network(np.flip(images, axis=3).copy())) / 2
+        expected = (expected + network(np.flip(images, axis=3).copy())[0]) / 2
     np.testing.assert_allclose(outputs, expected, rtol=1e-5)
-    flipped = Preprocessing(size=16, mirror=mirror).average_views(network, np.flip(images, axis=3).copy())
+    flipped, turned = Preprocessing(size=16, mirror=mirror).average_views(network, np.flip(images, axis=3).copy())
     assert np.allclose(outputs, flipped, rtol=1e-4, atol=1e-4) == mirror
+    # a map lies over the view that was handed in, whether its mirror image was looked at as well or not
+    np.testing.assert_allclose(maps, images[:, :1] ** 2, rtol=1e-5)
+    np.testing.assert_allclose(turned, np.flip(maps, axis=3), rtol=1e-5)
 
 
 @given(settings_of_preprocessing())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -82,30 +85,76 @@ def test_classify_follows_preprocessing_and_temperature(recognizer, tiny_model, 
 def test_shapes_without_crops_and_over_one_chunk(recognizer, crops, monkeypatch):
     assert recognizer.classify([]).shape == (0, 8)
     assert recognizer.embed([]).shape == (0, 8)
-    assert recognizer.explain([]) == []
+    nothing = recognizer.explain([])
+    assert [part.shape for part in nothing] == [(0, 8), (0, 8, 8, 8), (0, 3, 8, 8)]
     together = recognizer.classify(crops), recognizer.embed(crops)
     monkeypatch.setattr(module, "CHUNK", 2)
     assert np.abs(recognizer.classify(crops) - together[0]).max() < 1e-6
     assert np.abs(recognizer.embed(crops) - together[1]).max() < 1e-5
     assert together[1].shape == (3, 8)
     assert together[1].dtype == np.float32
-    assert len(recognizer.explain(crops)) == 3
+    assert [part.shape for part in recognizer.explain(crops)] == [(3, 8), (3, 8, 8, 8), (3, 3, 8, 8)]
 
 
 @pytest.mark.parametrize("mirror", [False, True])
 def test_evidence_adds_up_to_the_logits(make_model, crops, picture, mirror):
     path = make_model(preprocessing=Preprocessing(size=32, mirror=mirror))
     recognizer = Recognizer(path, detector=fixed_detector)
-    logits = np.stack([maps.mean(axis=(1, 2)) for maps in recognizer.explain(crops)])
-    assert np.abs(softmax(logits, 1.5) - recognizer.classify(crops)).max() < 1e-5
-    # the map of a mirrored crop is the mirrored map, if both views are averaged
+    explanation = recognizer.explain(crops)
+    logits = explanation.evidence.mean(axis=(2, 3))
+    assert np.abs(softmax(logits, 1.5) - explanation.probabilities).max() < 1e-5
+    assert np.abs(explanation.probabilities - recognizer.classify(crops)).max() < 1e-6
+    # the maps of a mirrored crop are the mirrored maps, if both views are averaged
     if mirror:
-        flipped = recognizer.explain([crops[1][:, ::-1]])[0]
-        assert np.abs(flipped[..., ::-1] - recognizer.explain([crops[1]])[0]).max() < 1e-4
-    face = recognizer.recognize(picture, explain=True)[0]
-    assert face.evidence is not None
-    assert face.evidence.shape == (8, 8)
-    assert "evidence" in face.to_dict()
+        flipped, straight = recognizer.explain([crops[1][:, ::-1]]), recognizer.explain([crops[1]])
+        assert np.abs(flipped.evidence[..., ::-1] - straight.evidence).max() < 1e-4
+        assert np.abs(flipped.attention[..., ::-1] - straight.attention).max() < 1e-5
+
+
+def test_an_explained_face_has_all_maps(recognizer, picture):
+    plain, explained = recognizer.recognize(picture), recognizer.recognize(picture, explain=True)
+    for face, other in zip(plain, explained, strict=True):
+        assert face.evidence is face.attention is None
+        assert {"evidence", "attention"}.isdisjoint(face.to_dict())
+        assert face.probabilities == pytest.approx(other.probabilities, abs=1e-6)
+        assert tuple(other.evidence) == EXPRESSIONS
+        logits = np.array([[values.mean() for values in other.evidence.values()]])
+        assert softmax(logits, 1.5)[0] == pytest.approx(list(other.probabilities.values()), abs=1e-5)
+        assert other.attention.shape == (3, 8, 8)
+        assert 0 <= other.attention.min() < other.attention.max() <= 1
+        values = json.loads(json.dumps(other.to_dict()))
+        assert np.abs(np.array(values["evidence"]["fear"]) - other.evidence["fear"]).max() < 1e-4
+        assert np.abs(np.array(values["attention"]) - other.attention).max() < 1e-4
+
+
+def test_the_maps_come_from_the_pass_that_gave_the_logits(recognizer, picture, monkeypatch):
+    asked = []
+    run = Session.run
+
+    def note(self: Session, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        asked.append(list(names))
+        return run(self, names, inputs)
+
+    monkeypatch.setattr(Session, "run", note)
+    recognizer.recognize(picture)
+    assert asked == [["logits"]] * 2  # both faces at once; a view and its mirror image
+    asked.clear()
+    recognizer.recognize([picture, picture], explain=True)
+    assert asked == [["logits", "evidence", "attention"]] * 2
+
+
+def test_a_model_without_maps(make_model, picture):
+    preprocessing = Preprocessing(size=32)
+    plain = Recognizer(make_model("a.onnx", preprocessing=preprocessing, outputs=("logits",)), fixed_detector)
+    assert len(plain.recognize(picture)) == 2
+    with pytest.raises(msanet.InputError, match=r"a\.onnx gives no evidence maps: recognize without explain"):
+        plain.recognize(picture, explain=True)
+    path = make_model("b.onnx", preprocessing=preprocessing, outputs=("logits", "evidence"))
+    with pytest.warns(UserWarning, match=r"b\.onnx has no attention maps"):
+        recognition = Recognizer(path, fixed_detector).recognize(picture, explain=True)
+    assert recognition[0].evidence is not None
+    assert recognition[0].attention is None
+    assert recognition.draw().shape[0] > recognition.picture.shape[0]
 
 
 def test_corners_are_what_the_network_saw(recognizer, picture):
@@ -133,6 +182,33 @@ def test_results_go_into_json_and_notebooks(recognizer, picture):
     assert (values["width"], values["height"], len(values["faces"])) == (200, 150, 2)
     with Image.open(BytesIO(recognition._repr_png_())) as shown:
         assert shown.size == recognition.draw().shape[1::-1]
+
+
+@pytest.mark.parametrize("faces", [True, False])
+def test_supervision_gets_its_own_fields(recognizer, picture, monkeypatch, faces):
+    """By a stand-in: supervision itself could replace the OpenCV of this environment."""
+    stand_in = SimpleNamespace(Detections=lambda **fields: SimpleNamespace(**fields))
+    monkeypatch.setitem(sys.modules, "supervision", stand_in)
+    recognition = recognizer.recognize(picture)
+    if not faces:
+        recognition = dataclasses.replace(recognition, faces=())
+    detections = recognition.to_supervision()
+    number = len(recognition)
+    assert (detections.xyxy.shape, detections.xyxy.dtype) == ((number, 4), np.float32)
+    assert detections.confidence.tolist() == pytest.approx([face.score for face in recognition])
+    names = [face.expression for face in recognition]
+    assert [EXPRESSIONS[index] for index in detections.class_id] == names
+    assert detections.class_id.dtype == np.int64
+    assert detections.data["class_name"].tolist() == names
+    shares = [face.probabilities[face.expression] for face in recognition]
+    assert detections.data["probability"].tolist() == pytest.approx(shares)
+    assert detections.xyxy.tolist() == [list(face.box) for face in recognition]
+
+
+def test_without_supervision_a_sentence_says_why(recognizer, picture, monkeypatch):
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(msanet.InputError, match=r"needs supervision.*pip install supervision"):
+        recognizer.recognize(picture).to_supervision()
 
 
 def test_several_threads_use_one_recognizer(tiny_model, portrait):
