@@ -136,7 +136,7 @@ def test_a_camera_that_is_unplugged(monkeypatch):
     ):
         frames.extend(source)
     assert len(frames) == 3
-    assert (frames[0].picture == (0, 0, 255)).all()  # OpenCV's are BGR
+    assert (frames[0].picture() == (0, 0, 255)).all()  # OpenCV's are BGR
     assert Capture.released == before + 1
 
 

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from msanet.errors import InputError
 from msanet.expressions import EXPRESSIONS
 from msanet.faces import Face
+from msanet.frames import Frame
 from msanet.tracks import PATIENCE, Follower, Following, Smoother, Tracker
+
+av = pytest.importorskip("av")
 
 
 def box(x: float, y: float = 0.0, side: float = 100.0) -> np.ndarray:
@@ -112,21 +115,20 @@ def test_wrong_values_are_named(arguments, words):
         Following(**arguments)
 
 
-class Scene:
-    """A picture as `Follower` asks for it, and which sizes it asked for."""
+class Scene(Frame):
+    """A frame, and the sizes at which it was asked for."""
 
-    def __init__(self, picture: np.ndarray) -> None:
-        self.picture = picture
-        self.asked: list[int | None] = []
+    def __init__(self, picture: np.ndarray, time: float = 0.0) -> None:
+        super().__init__(av.VideoFrame.from_ndarray(picture, format="rgb24"), 0, time)
+        self.asked: list[int | str] = []
 
-    def __call__(self, longest: int | None) -> np.ndarray:
-        import cv2
+    def picture(self) -> np.ndarray:
+        self.asked.append("whole")
+        return super().picture()
 
+    def reduced(self, longest: int) -> np.ndarray:
         self.asked.append(longest)
-        if longest is None:
-            return self.picture
-        factor = longest / max(self.picture.shape[:2])
-        return cv2.resize(self.picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        return super().reduced(longest)
 
 
 def hung(portrait: np.ndarray, side: int, degrees: float = 0.0) -> np.ndarray:
@@ -140,42 +142,53 @@ def hung(portrait: np.ndarray, side: int, degrees: float = 0.0) -> np.ndarray:
 
 
 def test_a_face_too_small_for_the_first_look_is_followed_by_the_finer_one(portrait):
-    scene = Scene(hung(portrait, 105))
+    scenes = [Scene(hung(portrait, 105), index / 25) for index in range(4)]
     follower = Follower(Following(finer_every=30), threads=1)
-    assert [follower(scene, index / 25).numbers for index in range(4)] == [[1]] * 4
-    assert scene.asked == [640, None, *[320, 640, None] * 3]
+    assert [follower(scene).numbers for scene in scenes] == [[1]] * 4
+    assert [scene.asked for scene in scenes] == [[640, "whole"], [320, 640], [320, 640], [320, 640]]
     never = Follower(Following(finer_every=0), threads=1)
-    assert [never(scene, index / 25).numbers for index in range(3)] == [[]] * 3
+    assert [never(scene).numbers for scene in scenes] == [[]] * 4
 
 
 def test_a_face_that_left_is_looked_for_once(portrait):
-    scene, wall = Scene(hung(portrait, 400)), Scene(np.full((720, 1280, 3), 120, np.uint8))
+    walls = [Scene(np.full((720, 1280, 3), 120, np.uint8), index / 25) for index in range(1, 4)]
     follower = Follower(Following(finer_every=0), threads=1)
-    follower(scene, 0.0)
-    for index in range(1, 4):
-        assert follower(wall, index / 25).numbers == []
-    assert wall.asked == [320, 640, 320, 320]
+    assert follower(Scene(hung(portrait, 400))).numbers == [1]
+    assert [follower(wall).numbers for wall in walls] == [[], [], []]
+    assert [wall.asked for wall in walls] == [[320, 640], [320], [320]]
+
+
+def roll(landmarks: np.ndarray) -> float:
+    """Degrees by which the eyes are turned counterclockwise."""
+    across, down = landmarks[1] - landmarks[0]
+    return math.degrees(math.atan2(-down, across))
 
 
 def test_landmarks_turn_with_the_face_and_move_with_it_between_the_looks(portrait):
-    upright, turned = Scene(hung(portrait, 380)), Scene(hung(portrait, 380, 25))
-    moved = Scene(np.roll(turned.picture, (15, 40), axis=(0, 1)))
-    rolls, noses = [], []
+    upright = Follower(Following(), threads=1)(Scene(hung(portrait, 380)))
+    turned = hung(portrait, 380, 25)
     follower = Follower(Following(), threads=1)
-    for time, scene in ((0.0, turned), (0.04, moved)):
-        sighting = follower(scene, time)
+    first = follower(Scene(turned))
+    moved = Scene(np.roll(turned, (15, 40), axis=(0, 1)), 0.04)
+    second = follower(moved)
+    assert moved.asked == [320]
+    for sighting in (first, second):
         assert sighting.numbers == [1]
-        across, down = sighting.landmarks[0, 1] - sighting.landmarks[0, 0]
-        rolls.append(math.degrees(math.atan2(-down, across)))
-        noses.append(sighting.landmarks[0, 2])
-    before = Follower(Following(), threads=1)(upright, 0.0)
-    across, down = before.landmarks[0, 1] - before.landmarks[0, 0]
-    assert np.array(rolls) - math.degrees(math.atan2(-down, across)) == pytest.approx(25, abs=5)
-    assert noses[1] - noses[0] == pytest.approx([40, 15], abs=10)  # the face is 190 high
+        assert roll(sighting.landmarks[0]) - roll(upright.landmarks[0]) == pytest.approx(25, abs=5)
+    # her face is 190 pixels high
+    assert second.landmarks[0, 2] - first.landmarks[0, 2] == pytest.approx([40, 15], abs=10)
 
 
 def test_what_the_second_look_rejects_is_no_face(portrait, monkeypatch):
     follower = Follower(Following(), threads=1)
     monkeypatch.setattr(follower._detector, "look_again", lambda *_: None)
-    scene = Scene(hung(portrait, 400))
-    assert [follower(scene, index / 25).numbers for index in range(3)] == [[], [], []]
+    assert [follower(Scene(hung(portrait, 400), index / 25)).numbers for index in range(3)] == [[], [], []]
+
+
+def test_the_largest_face_comes_first(portrait):
+    picture = np.hstack([hung(portrait, 300)[:, 400:880], hung(portrait, 450)[:, 400:880]])
+    sighting = Follower(Following(), threads=1)(Scene(picture))
+    sides = sighting.boxes[:, 2] - sighting.boxes[:, 0]
+    assert len(sides) == 2
+    assert sides[0] > sides[1]
+    assert sorted(sighting.numbers) == [1, 2]
