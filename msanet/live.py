@@ -202,7 +202,7 @@ def watch(
     """
     follower, smoother = Follower(following), Smoother(following)
     for frame in frames:
-        sighting = follower(frame.reduced, frame.time)
+        sighting = follower(frame)
         (faces,) = name_faces(recognizer, [(frame, sighting)])
         moment = Moment(frame, smoother(faces, sighting.numbers, frame.time))
         line = {
@@ -253,7 +253,7 @@ class Page:
             if self._closed or shown is None:
                 return
             file = BytesIO()
-            Image.fromarray(draw(shown.frame.picture, shown.faces)).save(file, "JPEG", quality=80)
+            Image.fromarray(draw(shown.frame.picture(), shown.faces)).save(file, "JPEG", quality=80)
             yield file.getvalue()
 
     def close(self) -> None:

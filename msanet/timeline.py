@@ -210,7 +210,7 @@ class Timeline:
             person.sums[place] = person.sums[place] + values if place in person.sums else values
             side = face.box[2] - face.box[0]
             if side > 1.2 * person.thumbnail_side:
-                person.thumbnail = _thumbnail(moment.frame.picture, face)
+                person.thumbnail = _thumbnail(moment.frame.picture(), face)
                 person.thumbnail_side = side
         if len(self.people) > HELD:
             gone = [person for person in self.people.values() if person.last < time]

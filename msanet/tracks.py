@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from msanet.errors import InputError
-from msanet.faces import Face, FaceDetector
+from msanet.faces import Detections, Face, FaceDetector
+from msanet.frames import Frame
 
 PATIENCE = 1.0
 """Seconds that a face may be out of sight and still keep its number."""
@@ -168,54 +169,43 @@ class Follower:
         self._numbers = 0
         self._frames = 0
 
-    def __call__(self, picture: Callable[[int | None], np.ndarray], time: float) -> Sighting:
-        """Find the faces of a frame.
-
-        Args:
-            picture: long side in pixels -> the frame reduced to it, or as it is for None; RGB uint8 [h, w, 3].
-            time: its time in seconds, later than that of the frame before.
-        """
+    def __call__(self, frame: Frame) -> Sighting:
+        """Find the faces of a frame, which is later than the one before."""
         finer = bool(self._finer_every) and self._frames % self._finer_every == 0
         self._frames += 1
-        small = picture(2 * self._size if finer else self._size)
-        boxes, scores, landmarks = self._detector(small)
-        # tracks live in the detector's units, long sides of the frame, until a face is reported in pixels
-        scale = max(small.shape[:2])
-        matched = self._tracker.match(boxes / scale, time)
+        boxes, scores, landmarks = self._detect(frame, 2 * self._size if finer else self._size)
+        matched = self._tracker.match(boxes, frame.time)
         if not finer and self._tracker.lost(matched):
-            small = picture(2 * self._size)
-            boxes, scores, landmarks = self._detector(small)
-            scale = max(small.shape[:2])
-            matched = self._tracker.match(boxes / scale, time)
-        present = self._tracker.update(boxes / scale, matched, time)
-        if not present:
-            return Sighting(boxes, scores, landmarks, [])
-
-        whole = picture(None)
-        factor = max(whole.shape[:2]) / scale
-        for track, box, points in zip(present, boxes * factor, landmarks * factor, strict=True):
-            self._look(track, whole, box, points, time)
-        order = sorted((row for row, track in enumerate(present) if track.number), key=lambda row: -_side(boxes[row]))
-        seen = (
-            np.stack([_place(present[row].points, boxes[row] * factor) for row in order])
-            if order
-            else np.empty((0, 7, 2))
-        )
-        seen = seen.astype(np.float32)
+            boxes, scores, landmarks = self._detect(frame, 2 * self._size)
+            matched = self._tracker.match(boxes, frame.time)
+        present = self._tracker.update(boxes, matched, frame.time)
+        self._look(frame, present, boxes, landmarks)
+        order = [row for row in np.argsort([-_side(box) for box in boxes]) if present[row].number]
+        seen = np.array([_place(present[row].points, boxes[row]) for row in order], np.float32).reshape(-1, 7, 2)
         return Sighting(seen[:, :2].reshape(-1, 4), scores[order], seen[:, 2:], [present[row].number for row in order])
 
-    def _look(self, track: Track, picture: np.ndarray, box: np.ndarray, landmarks: np.ndarray, time: float) -> None:
-        """Look at a face again, if the last look was long ago; one that is none gets no number."""
-        if time - track.looked < LOOK_EVERY:
-            return
-        track.looked = time
-        seen = self._detector.look_again(picture, box, landmarks)
-        if seen is None:  # no face; or one known as such, in a bad moment
-            return
-        track.points = (np.concatenate([seen[0].reshape(2, 2), seen[1]]) - _center(box)) / _side(box)
-        if not track.number:
-            self._numbers += 1
-            track.number = self._numbers
+    def _detect(self, frame: Frame, size: int) -> Detections:
+        """What the detector finds in the frame reduced to `size`, in pixels of the frame."""
+        small = frame.reduced(size)
+        boxes, scores, landmarks = self._detector(small)
+        factor = frame.longest / max(small.shape[:2])
+        return boxes * factor, scores, landmarks * factor
+
+    def _look(self, frame: Frame, tracks: Sequence[Track], boxes: np.ndarray, landmarks: np.ndarray) -> None:
+        """Look again at the faces whose last look was long ago; what is no face gets no number."""
+        due = [row for row, track in enumerate(tracks) if frame.time - track.looked >= LOOK_EVERY]
+        picture = frame.picture() if due else None
+        for row in due:
+            assert picture is not None
+            track, box = tracks[row], boxes[row]
+            track.looked = frame.time
+            seen = self._detector.look_again(picture, box, landmarks[row])
+            if seen is None:  # no face; or one known as such, in a bad moment
+                continue
+            track.points = (np.concatenate([seen[0].reshape(2, 2), seen[1]]) - _center(box)) / _side(box)
+            if not track.number:
+                self._numbers += 1
+                track.number = self._numbers
 
 
 class Smoother:

@@ -31,6 +31,7 @@ from msanet.timeline import Table, Timeline, writing
 from msanet.tracks import Follower, Following, Sighting, Smoother
 
 if TYPE_CHECKING:
+    from av.codec.context import CodecContext
     from av.container import OutputContainer
     from av.video import VideoStream
 
@@ -72,7 +73,7 @@ def recognize(
 
     def follow(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Sighting]]:
         for frame in frames:
-            yield frame, follower(frame.reduced, frame.time)
+            yield frame, follower(frame)
 
     def finish() -> Iterator[Moment]:
         batch, named = pending.popleft()
@@ -97,10 +98,10 @@ def name_faces(recognizer: Recognizer, batch: Sequence[tuple[Frame, Sighting]]) 
     found = []
     for frame, sighting in batch:
         if sighting.numbers:
-            crops = [
-                crop(frame.picture, *where, framing) for where in zip(sighting.boxes, sighting.landmarks, strict=True)
-            ]
-            found.append(Found(frame.picture, "", sighting.boxes, sighting.scores, sighting.landmarks, crops))
+            picture = frame.picture()
+            places = zip(sighting.boxes, sighting.landmarks, strict=True)
+            crops = [crop(picture, box, landmarks, framing) for box, landmarks in places]
+            found.append(Found(picture, "", sighting.boxes, sighting.scores, sighting.landmarks, crops))
     named = iter(recognizer.name(found))
     return [next(named).faces if sighting.numbers else () for _, sighting in batch]
 
@@ -145,8 +146,7 @@ class AnnotatedVideo:
     """Writes the frames with what was seen drawn on them, and the sound of the original, as H.264 in MP4.
 
     The file can be played at any moment of its making, up to the last two seconds, whatever ends it: it is written in
-    fragments, which become an ordinary MP4 file at the end. With sound that MP4 does not carry (see `MP4_SOUND`) it is
-    a Matroska file.
+    fragments, which become an ordinary MP4 file at the end. With sound that MP4 does not carry it is a Matroska file.
 
     Args:
         path: without the ending.
@@ -159,12 +159,17 @@ class AnnotatedVideo:
     def __init__(self, path: Path, reader: Reader) -> None:
         av = require("av")
         self._reader = reader
-        fits = all(sound.codec_context.name in MP4_SOUND for sound in reader.sounds)
+        fits = all(_fits_mp4(sound.codec_context) for sound in reader.sounds)
         self.path = path.with_name(path.name + (".mp4" if fits else ".mkv"))
-        # sound begins before 0 with what its encoder needs to start; by default all times would be shifted by that
-        options = {"movflags": "+hybrid_fragmented", "avoid_negative_ts": "disabled"} if fits else {}
+        options = {
+            # without empty_moov the first fragment cannot be read until the end is written
+            "movflags": "+hybrid_fragmented+frag_keyframe+empty_moov",
+            "flush_packets": "1",
+            # sound begins before 0 with what its encoder needs to start; by default all times are shifted by that
+            "avoid_negative_ts": "disabled",
+        }
         with writing(self.path):
-            self._container: OutputContainer = av.open(f"file:{self.path}", "w", options=options)
+            self._container: OutputContainer = av.open(f"file:{self.path}", "w", options=options if fits else {})
         original = reader.video
         rate = original.average_rate or 25
         self._video: VideoStream = self._container.add_stream("libx264", rate)
@@ -184,7 +189,7 @@ class AnnotatedVideo:
         """
         av = require("av")
         image, base = moment.frame.image, self._video.codec_context.time_base
-        picture = draw(moment.frame.picture, moment.faces)
+        picture = draw(moment.frame.picture(), moment.faces)
         if not self._begun:
             self._begun = True
             height, width = picture.shape[:2]
@@ -290,7 +295,7 @@ def process(
             f"{reader.name} is damaged, {reader.damaged} places could not be decoded: the results are those of the "
             "rest; copy or download it again"
         )
-    return Outcome(timeline, files, stop.is_set(), failures)
+    return Outcome(timeline, [file for file in files if file.exists()], stop.is_set(), failures)
 
 
 def _run(
@@ -318,12 +323,17 @@ def _run(
 
 
 def _attempt(action: Callable[[], None], failures: list[str]) -> None:
-    """Do something that may fail like something before it."""
+    """Do something; if it fails, say so, unless something failed before: a full disk is told of once."""
     try:
         action()
     except InputError as error:
-        if str(error) not in failures:
+        if not failures:
             failures.append(str(error))
+
+
+def _fits_mp4(sound: CodecContext) -> bool:
+    """Whether MP4 carries such sound; AAC of a transport stream lacks the header that MP4 begins with."""
+    return sound.name in MP4_SOUND and (sound.name != "aac" or bool(sound.extradata))
 
 
 def targets(folder: Path, videos: Sequence[str]) -> dict[str, Path]:
