@@ -37,7 +37,9 @@ def test_the_commands_run(workplace, ferplus, monkeypatch, capsys):
     lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("msanet ")]
     assert len(lines) > 8
     for line in lines:
-        arguments = shlex.split(line.replace("ferplus:DIR", f"ferplus:{ferplus}").replace("--seeds 0,1,2", "--seeds 0"))
+        arguments = shlex.split(
+            line.replace("ferplus:DIR", f"ferplus:{ferplus}").replace("--seeds 0,1,2", "--seeds 0"), comments=True
+        )
         if arguments[1] in ("train", "ablate"):
             arguments += [part for setting in QUICK.split() for part in ("--set", setting)]
         monkeypatch.setattr(sys, "argv", arguments)
