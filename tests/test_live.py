@@ -10,12 +10,14 @@ import urllib.error
 import urllib.request
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import numpy as np
 import pytest
 
 from msanet import live
 from msanet.errors import InputError
+from msanet.frames import Frame
 from msanet.images import read
 from msanet.recognizer import Recognizer
 from msanet.tracks import Following
@@ -46,7 +48,7 @@ def serve():
         server.server_close()
 
 
-def lines(frames, recognizer, page=None) -> list[dict]:
+def lines(frames, recognizer, page=None) -> list[dict[str, Any]]:
     output = io.StringIO()
     live.watch(frames, recognizer, Following(), output, page)
     return [json.loads(line) for line in output.getvalue().splitlines()]
@@ -129,7 +131,8 @@ class Capture:
 
 def test_a_camera_that_is_unplugged(monkeypatch):
     monkeypatch.setattr("cv2.VideoCapture", Capture)
-    frames, before = [], Capture.released
+    frames: list[Frame] = []
+    before = Capture.released
     with (
         pytest.raises(InputError, match="camera 0 gives no more pictures after 3"),
         live.source(0, keep_all=True) as source,
@@ -177,7 +180,7 @@ def test_a_stream_that_falls_silent_is_told(serve, make_clip, portrait, monkeypa
 
     monkeypatch.setattr(live, "SILENCE", 1.0)
     address = serve(Silent)
-    frames = []
+    frames: list[Frame] = []
     with (
         pytest.raises(InputError, match="sent nothing for 1 seconds") as caught,
         live.source(f"{address}/live") as source,

@@ -300,7 +300,11 @@ def test_videos_that_cannot_be_read_are_listed_at_the_end(run, clip, tmp_path):
 
 
 def test_an_interrupt_of_a_video_ends_with_130(run, clip, tmp_path, monkeypatch):
-    monkeypatch.setattr("msanet.tracks.Smoother.__call__", lambda *_: signal.raise_signal(signal.SIGINT) or ())
+    def interrupt(*_: object) -> tuple[()]:
+        signal.raise_signal(signal.SIGINT)
+        return ()
+
+    monkeypatch.setattr("msanet.tracks.Smoother.__call__", interrupt)
     code, _, errors = run("recognize", clip, "--output", tmp_path)
     assert code == 130
     assert "msanet: stopped at 0.0 s" in errors

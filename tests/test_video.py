@@ -212,7 +212,7 @@ main()
     assert "noise.mp4 cannot be written (File too large)" in sentences[0]
     assert "Traceback" not in run.stderr
     with av.open(str(tmp_path / "out" / "noise.mp4")) as container:
-        seen = []
+        seen: list[float] = []
         with suppress(av.error.InvalidDataError):  # the frame that the disk had no room for
             seen.extend(frame.time for frame in container.decode(video=0))
     assert len(seen) >= 50
