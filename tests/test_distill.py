@@ -49,7 +49,7 @@ def probabilities(path: str, images: torch.Tensor) -> torch.Tensor:
 def test_the_opinion_is_the_mean_of_calibrated_probabilities(save_teacher):
     models = [save_teacher("one", temperature=2.0), save_teacher("three")]
     images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    expected = sum(probabilities(model, images) for model in models) / 2
+    expected = torch.stack([probabilities(model, images) for model in models]).mean(dim=0)
     assert torch.allclose(Teachers(models, EXPRESSIONS, GRAY, CPU)(images), expected, atol=1e-5)
 
 

@@ -518,7 +518,7 @@ def test_cbam_keeps_at_least_one_hidden_unit():
 
 def test_a_narrower_stem_makes_a_smaller_network_of_the_same_head():
     full, narrow = create_network("msanet", 8), create_network("msanet", 8, stem_width=16)
-    assert narrow.conv1.out_channels == 16
+    assert narrow.state_dict()["conv1.weight"].shape[0] == 16
     assert narrow.fc.weight.shape == full.fc.weight.shape
     assert count_cost(narrow, 64)[1] < count_cost(full, 64)[1] / 2
     assert narrow(torch.zeros(2, 3, 64, 64)).shape == (2, 8)
