@@ -8,7 +8,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -444,8 +444,7 @@ def _watch(
     from msanet.recognizer import Recognizer
 
     recognizer = Recognizer(model, threads=threads)
-    page = live.Page() if show else None
-    with live.source(source, frame_size, keep_all) as frames:
+    with closing(live.Page()) if show else nullcontext() as page, live.source(source, frame_size, keep_all) as frames:
         if page is not None:
             typer.echo(f"msanet: live view: {page.address}", err=True)
         try:

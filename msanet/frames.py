@@ -129,7 +129,7 @@ class Reader:
             raise InputError(f"{self.name} holds {kind}: name a file with pictures in it")
         self.video: VideoStream = videos[0]
         self.video.thread_type = "AUTO"
-        self.sounds = list(streams.audio) if sound else []
+        self.sounds = [stream for stream in streams.audio if sound and stream.codec_context is not None]
         self._packets: deque[Packet[Any]] = deque()
         duration = self._container.duration
         self.duration = duration / av.time_base if duration and duration > 0 else None

@@ -56,6 +56,8 @@ class Table:
     """
 
     def __init__(self, file: str | os.PathLike[str] | TextIO, kind: str, expressions: Sequence[str]) -> None:
+        if kind not in KINDS:
+            raise InputError(f"{kind!r} is no format of a table: choose one of {', '.join(KINDS)}")
         self._columns = columns(expressions)
         self._kind = kind
         self._rows: list[list[Any]] = []
@@ -119,7 +121,7 @@ class Table:
 
 
 def _parquet(file: Any, expressions: Sequence[str]) -> Any:
-    """pyarrow's writer. It is in no extra: with 150 MB it would be the largest part of an installation."""
+    """pyarrow's writer. It is in no extra: with 170 MB it would be the largest part of an installation."""
     if not isinstance(file, (str, os.PathLike)):
         raise InputError("Parquet cannot be printed: name a folder with --output, or choose another format")
     try:
@@ -148,6 +150,8 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:  # who reads what is printed has enough
+        raise
     except OSError as error:
         raise InputError(
             f"{path} cannot be written ({error.strerror or error}): make room or choose another --output; "

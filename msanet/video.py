@@ -42,7 +42,7 @@ MP4_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"})
 that the sound is copied as it is."""
 
 AHEAD = 4
-"""Frames that a stage may be ahead of the next: of 4K each takes 37 MB."""
+"""Frames that a stage may be ahead of the next; each is held as it was decoded, 12 MB of 4K."""
 
 
 def recognize(
@@ -265,7 +265,7 @@ def process(
         progress: called after each frame with its time and the video's duration (None: not known), in seconds.
 
     Raises:
-        InputError: nothing could be done at all; then nothing is left behind.
+        InputError: nothing could be done at all.
     """
     timeline = Timeline(recognizer.expressions)
     sinks: list[Table | AnnotatedVideo] = []

@@ -72,6 +72,11 @@ def test_parquet_holds_the_same(tmp_path):
     assert parquet.read_table(tmp_path / "empty.parquet").column_names == columns(EXPRESSIONS)
 
 
+def test_other_formats_are_refused(tmp_path):
+    with pytest.raises(InputError, match="choose one of csv, jsonl, parquet"):
+        Table(tmp_path / "table.xlsx", "xlsx", EXPRESSIONS)
+
+
 def test_parquet_says_what_it_needs(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="--output"):
         Table(io.StringIO(), "parquet", EXPRESSIONS)

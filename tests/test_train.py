@@ -165,7 +165,7 @@ def test_a_field_or_value_that_a_recipe_cannot_have_is_named(setting, words):
 
 
 def test_files_that_are_no_recipe_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no recipe 'none': choose one of default, paper"):
+    with pytest.raises(InputError, match="no recipe 'none': choose one of ablation, default, fast, paper"):
         load_recipe("none")
     for content in (b"", b"- a\n- b\n", b"just text", b"a: [", b"\xff\xfe\x00", b"\x89PNG\r\n\x1a\n"):
         path = tmp_path / "broken.yaml"
