@@ -67,6 +67,8 @@ class Session:
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or available_threads()
         options.inter_op_num_threads = 1
+        # the arena doubles when several threads run at once: peaks of 830 MB instead of 480, and no time saved
+        options.enable_cpu_mem_arena = False
         # Idle threads would go on spinning after a run and take the processors from what comes next: the other network,
         # the decoder, the caller.
         options.add_session_config_entry("session.force_spinning_stop", "1")
