@@ -65,11 +65,9 @@ def main() -> None:
     target = PRETRAINED / f"{arguments.name}.safetensors"
     weights.save(target, weights.rounded(network.state_dict()), metadata)
 
-    reports = {"test": evaluate.evaluate(target, arguments.data, "test")}
-    for subset in SUBSETS:
-        reports[subset] = evaluate.evaluate(target, arguments.data, "test", subset)
-    reports = {name: replace(report, model=arguments.name) for name, report in reports.items()}
-    metadata = replace(metadata, scores={name: report.to_dict() for name, report in reports.items()})
+    report = evaluate.evaluate(arguments.name, arguments.data, "test")  # by name, so that no path is in its metadata
+    reports = {"test": report, **{subset: report.subsets[subset] for subset in SUBSETS}}
+    metadata = replace(metadata, scores={"test": report.to_dict()})
     weights.save(target, weights.rounded(network.state_dict()), metadata)
     int8 = {"quantize": "int8", "source": arguments.data}
     proof = export(target, target.with_suffix(".onnx"), **(int8 if arguments.int8 else {"half": True}))

@@ -143,8 +143,7 @@ def recognize(
             _print_results(done(), form, recognizer.expressions, many)
         if results is not None and form is Format.csv:
             write_csv(results.path.with_suffix(".csv"), results, recognizer.expressions)
-    for sentence in failures:
-        typer.echo(f"msanet: {sentence}", err=True)
+    _say(failures)
     raise typer.Exit(2 if failures else 0)
 
 
@@ -258,8 +257,7 @@ def ablate(
     failures = ablation.run(_split(only))
     typer.echo(to_markdown(ablation.report()))
     typer.echo(f"report: {output}")
-    for sentence in failures:
-        typer.echo(f"msanet: {sentence}", err=True)
+    _say(failures)
     raise typer.Exit(2 if failures else 0)
 
 
@@ -362,9 +360,14 @@ def check_dataset(
             typer.echo(f"    {name}", err=True)
         if len(shown) < len(names):
             typer.echo(f"    and {len(names) - len(shown):,} more: --all names them", err=True)
-    for sentence in result.failures:
-        typer.echo(f"msanet: {sentence}", err=True)
+    _say(result.failures)
     raise typer.Exit(2 if result.differing or result.failures else 0)
+
+
+def _say(failures: list[str]) -> None:
+    """What went wrong, a sentence each."""
+    for sentence in failures:
+        typer.echo(f"msanet: {sentence}", err=True)
 
 
 def _split(words: str) -> list[str]:
@@ -374,8 +377,7 @@ def _split(words: str) -> list[str]:
 
 def _moving(inputs: list[str], camera: int | None) -> tuple[int | str | None, list[str]]:
     """What moves among the inputs: a camera's number or a stream; or the videos, known by their endings."""
-    from msanet.frames import SUFFIXES
-    from msanet.live import ADDRESSES
+    from msanet.frames import ADDRESSES, SUFFIXES
 
     streams = [item for item in inputs if item == "-" or item.startswith(ADDRESSES)]
     videos = [item for item in inputs if Path(item).suffix.lower() in SUFFIXES and item not in streams]
@@ -425,8 +427,7 @@ def _process(
             break
     if printed is None and people:
         _print_rows(["video", "person", "expression", "share", "from", "to", "frames"], people)
-    for sentence in failures:
-        typer.echo(f"msanet: {sentence}", err=True)
+    _say(failures)
     raise typer.Exit(130 if interrupted else 2 if failures else 0)
 
 

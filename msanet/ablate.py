@@ -29,11 +29,11 @@ from torch import Tensor, nn
 from msanet import data, weights
 from msanet.data.samples import Sample
 from msanet.errors import InputError, require
-from msanet.evaluate import LEVEL, RESAMPLES, score
+from msanet.evaluate import LEVEL, RESAMPLES, TAIL, score, targets_of
 from msanet.images import replacing
 from msanet.models import NETWORKS, Network, count_cost, create_network, network_arguments
 from msanet.preprocessing import softmax
-from msanet.train import Recipe, Run, environment, load_recipe
+from msanet.train import Recipe, Run, environment, load_recipe, wrong_field
 
 MEASURES = {"accuracy": "Accuracy", "average_accuracy": "Average accuracy"}
 TITLES = {"test": "Test", "pose30": "Pose over 30°", "pose45": "Pose over 45°", "occlusion": "Occlusion"}
@@ -88,11 +88,7 @@ def load_rows(path: str | Path) -> list[Row]:
             raise TypeError
         return [Row(**value) for value in values]
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"{path}, a row's field {where}: {first['msg']}; fields: {', '.join(Row.model_fields)}"
-        ) from None
+        raise wrong_field(f"{path}, a row's", Row, error) from None
     except (yaml.YAMLError, TypeError, UnicodeDecodeError):
         raise InputError(f"{path} is not a YAML list of rows, each with the fields name and network") from None
 
@@ -307,7 +303,7 @@ class Ablation:
         best = max(run.rows, key=lambda row: row[cell.recipe.select])
         tensors = {
             "probabilities": torch.from_numpy(softmax(logits, run.temperature)),
-            "targets": torch.tensor([run.expressions.index(sample.expression) for sample in test], dtype=torch.uint8),
+            "targets": torch.from_numpy(targets_of(test, run.expressions)).to(torch.uint8),
             "test": torch.ones(len(test), dtype=torch.bool),
             **{name: torch.tensor([sample.path in paths for sample in test]) for name, paths in subsets.items()},
         }
@@ -478,7 +474,6 @@ def paired_difference(targets: np.ndarray, first: np.ndarray, second: np.ndarray
     rng = np.random.default_rng(0)
     draws = rng.multinomial(len(targets), counts / len(targets), size=RESAMPLES)
     seeds = [rng.integers(len(part), size=(RESAMPLES, len(part))) for part in (first, second)]
-    tail = (1 - LEVEL) / 2
     found = {}
     for measure in MEASURES:
         exact = seed_scores(measure, kinds, counts[None])
@@ -488,7 +483,7 @@ def paired_difference(targets: np.ndarray, first: np.ndarray, second: np.ndarray
             for scores, places in zip(np.split(drawn, [len(first)], axis=1), seeds, strict=True)
         )
         difference = exact[0, : len(first)].mean() - exact[0, len(first) :].mean()
-        ends = np.quantile(one - other, [tail, 1 - tail])
+        ends = np.quantile(one - other, [TAIL, 1 - TAIL])
         found[measure] = [float(difference), *ends.tolist()]
     return found
 

@@ -102,8 +102,8 @@ def recognize_many(
     def stream() -> Generator[Any, None, None]:
         pool = ThreadPoolExecutor(number)
         try:
-            found = _ahead(pool, find, sources, number)
-            for results in _ahead(pool, name, _batches(found), number):
+            found = in_order(pool, find, sources, number)
+            for results in in_order(pool, name, _batches(found), number):
                 yield from results
         finally:  # also where the caller stops early
             pool.shutdown(cancel_futures=True)
@@ -234,10 +234,10 @@ def write_copy(recognition: Recognition, path: Path) -> str:
     return str(path)
 
 
-def _ahead(
+def in_order(
     pool: Executor, function: Callable[[Item], Outcome], items: Iterable[Item], number: int
 ) -> Iterator[Outcome]:
-    """The function's result for each item, in their order; the pool works on `number` items at most."""
+    """The function's result for each item, in their order; at most `number` of them are in the pool or ready."""
     waiting: deque[Future[Outcome]] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))

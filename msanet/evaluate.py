@@ -340,7 +340,7 @@ class Evaluation:
     @cached_property
     def targets(self) -> np.ndarray:
         """int64 [N], true class in 0..K-1."""
-        return _targets(self.samples, self.report.expressions)
+        return targets_of(self.samples, self.report.expressions)
 
 
 def evaluate(
@@ -405,7 +405,7 @@ def examine(
     probabilities = restrict(
         softmax(asked.logits(known, workers), asked.metadata.temperature), asked.metadata.expressions, expressions
     )
-    targets = _targets(known, expressions)
+    targets = targets_of(known, expressions)
     report = score(probabilities, targets, expressions, "; ".join([*words, *noted]), asked.name)
     evaluation = Evaluation(asked, source, known, probabilities, report)
     if split == "test" and subset is None:
@@ -436,11 +436,12 @@ def score_subsets(evaluation: Evaluation) -> dict[str, Report]:
             words = f"{name}, test split, subset {subset}, {reader.protocol}"
             title, words = (f"{subset}, labels of the list", f"labels of the list; {words}") if own else (subset, words)
             rows = evaluation.probabilities[[places[sample.path] for sample in samples]]
-            reports[title] = score(rows, _targets(samples, expressions), expressions, words, evaluation.report.model)
+            reports[title] = score(rows, targets_of(samples, expressions), expressions, words, evaluation.report.model)
     return reports
 
 
-def _targets(samples: Sequence[Sample], expressions: Sequence[str]) -> np.ndarray:
+def targets_of(samples: Sequence[Sample], expressions: Sequence[str]) -> np.ndarray:
+    """int64 [N], the place of each sample's label in `expressions`."""
     return np.array([expressions.index(sample.expression) for sample in samples], np.int64)
 
 

@@ -26,6 +26,9 @@ SUFFIXES = frozenset(
 )
 """Endings, in lower case, by which videos are known."""
 
+ADDRESSES = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://", "udp://")
+"""Beginnings by which streams are known."""
+
 _UNSPECIFIED = 2  # FFmpeg's AVCOL_SPC_UNSPECIFIED
 
 

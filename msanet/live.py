@@ -26,9 +26,6 @@ from msanet.recognizer import Recognizer
 from msanet.tracks import Follower, Following, Smoother
 from msanet.video import ahead, name_faces
 
-ADDRESSES = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://", "udp://")
-"""Beginnings of the streams that are read."""
-
 SILENCE = 10.0
 """Seconds after which a stream that sends nothing counts as gone."""
 
@@ -74,7 +71,7 @@ def _size(text: str | None) -> tuple[int, int]:
 
 
 def stream(address: str) -> Reader:
-    """Open a stream by its address (see `ADDRESSES`). One with a duration is a recording.
+    """Open a stream by its address (see `msanet.frames.ADDRESSES`). One with a duration is a recording.
 
     Raises:
         InputError: it cannot be opened.

@@ -150,13 +150,16 @@ def load_recipe(name_or_file: str | Path, settings: Sequence[str] = ()) -> Recip
                 raise InputError(f"--set {setting}: there is no group for {name}, or the value is not YAML") from None
         return Recipe(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"recipe {path.name}, field {where}: {first['msg']}; fields: {', '.join(Recipe.model_fields)}"
-        ) from None
+        raise wrong_field(f"recipe {path.name},", Recipe, error) from None
     except (yaml.YAMLError, TypeError, AttributeError, UnicodeDecodeError):
         raise InputError(f"recipe {path} is not a YAML file of field: value lines") from None
+
+
+def wrong_field(place: str, model: type[BaseModel], error: ValidationError) -> InputError:
+    """A sentence about the first field of a file that is not as its model wants it."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return InputError(f"{place} field {where}: {first['msg']}; fields: {', '.join(model.model_fields)}")
 
 
 class Average:
@@ -375,7 +378,7 @@ class Run:
 
     def validate(self, samples: Sequence[Sample]) -> evaluate.Report:
         logits = self.logits(samples)
-        targets = np.array([self.expressions.index(sample.expression) for sample in samples])
+        targets = evaluate.targets_of(samples, self.expressions)
         self.temperature = evaluate.fit_temperature(logits, targets)
         probabilities = softmax(logits, self.temperature)
         protocol = f"{self.source.partition(':')[0]} validation split, {len(samples)} pictures"

@@ -11,15 +11,15 @@ import os
 import queue
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
+from msanet.batch import in_order
 from msanet.drawing import draw
 from msanet.errors import InputError, require
 from msanet.faces import Face, crop
@@ -69,27 +69,23 @@ def recognize(
     if count < 1:
         raise InputError(f"threads is {count}: give 1 or more, or none for all processors")
     follower, smoother = Follower(following, threads=1), Smoother(following)
-    pending: deque[tuple[list[tuple[Frame, Sighting]], Future[list[tuple[Face, ...]]]]] = deque()
 
     def follow(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Sighting]]:
         for frame in frames:
             yield frame, follower(frame)
 
-    def finish() -> Iterator[Moment]:
-        batch, named = pending.popleft()
-        for (frame, sighting), faces in zip(batch, named.result(), strict=True):
-            yield Moment(frame, smoother(faces, sighting.numbers, frame.time))
+    def name(batch: list[tuple[Frame, Sighting]]) -> list[tuple[Frame, Sighting, tuple[Face, ...]]]:
+        faces = name_faces(recognizer, batch)
+        return [(frame, sighting, own) for (frame, sighting), own in zip(batch, faces, strict=True)]
 
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(count))
         decoded = stack.enter_context(closing(ahead(frames, AHEAD)))
         followed = stack.enter_context(closing(ahead(follow(decoded), AHEAD)))
-        while batch := list(islice(followed, AHEAD)):
-            pending.append((batch, pool.submit(name_faces, recognizer, batch)))
-            if len(pending) > count:
-                yield from finish()
-        while pending:
-            yield from finish()
+        batches = iter(lambda: list(islice(followed, AHEAD)), [])
+        for named in in_order(pool, name, batches, count + 1):
+            for frame, sighting, faces in named:
+                yield Moment(frame, smoother(faces, sighting.numbers, frame.time))
 
 
 def name_faces(recognizer: Recognizer, batch: Sequence[tuple[Frame, Sighting]]) -> list[tuple[Face, ...]]:

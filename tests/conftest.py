@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,14 @@ from msanet.preprocessing import Framing, Preprocessing
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("msanet", deadline=None)
 settings.load_profile("msanet")
+
+# A recipe that trains on a few pictures in seconds; tests say for how many epochs.
+TINY_RECIPE: dict[str, Any] = {
+    "network": {"channels": [16, 32], "strides": [1, 2]},
+    "preprocessing": {"size": 32, "gray": True},
+    "batch_size": 8,
+    "workers": 0,
+}
 
 
 def build_model(

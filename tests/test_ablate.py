@@ -22,6 +22,7 @@ from msanet.errors import InputError
 from msanet.evaluate import Report, score
 from msanet.models import count_cost, create_network
 from msanet.train import Run
+from tests.conftest import TINY_RECIPE
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -29,13 +30,7 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[1]
-TINY: dict[str, Any] = {
-    "network": {"channels": [16, 32], "strides": [1, 2]},
-    "preprocessing": {"size": 32, "gray": True},
-    "epochs": 1,
-    "batch_size": 8,
-    "workers": 0,
-}
+TINY = {**TINY_RECIPE, "epochs": 1}
 ROWS = (Row(name="plain", network="msanet_ms"), Row(name="attention", network="msanet_ms_as", seeds=(0,)))
 
 

@@ -28,18 +28,13 @@ from msanet.predict import predict
 from msanet.preprocessing import softmax
 from msanet.runtime import METADATA_KEY
 from msanet.train import Average, Recipe, Run, load_recipe, mix, recipe_names
+from tests.conftest import TINY_RECIPE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROOT = Path(__file__).parents[1]
 NETWORK = "msanet_ms_as"
-TINY: dict[str, Any] = {
-    "network": {"channels": [16, 32], "strides": [1, 2]},
-    "preprocessing": {"size": 32, "gray": True},
-    "epochs": 2,
-    "batch_size": 8,
-    "workers": 0,
-}
+TINY = {**TINY_RECIPE, "epochs": 2}
 # All that carries a state from step to step or from epoch to epoch.
 FULL: dict[str, Any] = {
     **TINY,

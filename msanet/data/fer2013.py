@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from msanet.data.ferplus import FOLDERS, USAGES
-from msanet.data.samples import Sample, check_split, present, repeated, warn_of_repeated
+from msanet.data.samples import Sample, check_split, present, without_repeated
 from msanet.errors import InputError
 
 CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
@@ -87,12 +87,7 @@ def read(root: Path, split: str, *, duplicates: bool = False) -> list[Sample]:
     if split != "train":
         return samples
     others = [sample for usage, sample in rows if usage != "train" and sample.path.is_file()]
-    twins = repeated(samples, others)
-    if duplicates:
-        warn_of_repeated(twins, len(samples), "validation or the test split")
-        return samples
-    left_out = set(twins)
-    return [sample for sample in samples if sample not in left_out]
+    return without_repeated(samples, others, duplicates)
 
 
 def read_csv(path: Path) -> Iterator[tuple[str, Sample]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from msanet.data import subsets
-from msanet.data.samples import DataWarning, Sample, check_split, present, repeated, warn_of_repeated
+from msanet.data.samples import DataWarning, Sample, check_split, present, without_repeated
 from msanet.errors import InputError
 from msanet.expressions import EXPRESSIONS
 
@@ -71,21 +71,11 @@ def read(root: Path, split: str, *, protocol: str = "majority", duplicates: bool
         distribution = tuple(float(shares[expression]) for expression in EXPRESSIONS)
         samples.append(Sample(root / FOLDERS[split] / name, CODES[top], distribution))
     samples = present(samples, root / FOLDERS[split])
-    return samples if split != "train" else without_twins(root, samples, duplicates)
-
-
-def without_twins(root: Path, samples: list[Sample], keep: bool) -> list[Sample]:
-    """Training samples without those that repeat a picture of the other splits, scored or not; or all and a warning.
-
-    FERPlus writes equal pictures as equal files, so files are compared.
-    """
-    others = [Sample(path, "") for name in ("validation", "test") for path in (root / FOLDERS[name]).glob("*.png")]
-    twins = repeated(samples, others)
-    if keep:
-        warn_of_repeated(twins, len(samples), "validation or the test split")
+    if split != "train":
         return samples
-    left_out = {sample.path for sample in twins}
-    return [sample for sample in samples if sample.path not in left_out]
+    # Scored or not. FERPlus writes equal pictures as equal files, so files are compared.
+    others = [Sample(path, "") for name in ("validation", "test") for path in (root / FOLDERS[name]).glob("*.png")]
+    return without_repeated(samples, others, duplicates)
 
 
 def read_votes(path: Path) -> dict[str, tuple[str, np.ndarray]]:

@@ -147,6 +147,16 @@ def repeated(samples: Sequence[Sample], held_out: Sequence[Sample]) -> list[Samp
     return [sample for sample in samples if os.path.getsize(sample.path) in common and sample.digest() in twins]
 
 
+def without_repeated(samples: list[Sample], held_out: Sequence[Sample], keep: bool) -> list[Sample]:
+    """Training samples without those among the validation and test pictures; or, to `keep` them, all and a warning."""
+    twins = repeated(samples, held_out)
+    if keep:
+        warn_of_repeated(twins, len(samples), "validation or the test split")
+        return samples
+    left_out = set(twins)
+    return [sample for sample in samples if sample not in left_out]
+
+
 def warn_of_repeated(found: Sequence[Sample], total: int, other: str) -> None:
     """Warn of training pictures that stand in another split too.
 
