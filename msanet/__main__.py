@@ -199,12 +199,15 @@ def train(
     network: Annotated[str, typer.Option(help="Name of a network.")] = "msanet",
     recipe: Annotated[str, typer.Option(help="Name of a recipe, or a .yaml file.")] = "default",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in this folder stopped.")] = False,
+    extra: Annotated[
+        str, typer.Option(metavar="NAME:DIR", help="A second data set, mixed in; see the recipe's extra_share.")
+    ] = "",
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field.")] = None,
 ) -> None:
     """Train a network; the best epoch is chosen on the validation split."""
     from msanet.train import Run, load_recipe
 
-    run = Run(source, network, load_recipe(recipe, settings or ()), output, resume)
+    run = Run(source, network, load_recipe(recipe, settings or ()), output, resume, extra)
     report = run.train()
     if run.accelerator.is_main_process:
         typer.echo(report.to_markdown())

@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -237,9 +238,9 @@ class Ablation:
         return Result(facts, probabilities, targets, {name: arrays[name] for name in TITLES if name in arrays})
 
     def run(self, only: Sequence[str] = ()) -> list[str]:
-        """Train what is not finished, row by row, writing the report after each cell.
+        """Train what is not finished, the first seed of each row before the second of any.
 
-        A cell that another process is training is left to it.
+        The report is written anew after each cell. A cell that another process is training is left to it.
 
         Args:
             only: names of the rows to train; empty: all.
@@ -253,7 +254,8 @@ class Ablation:
         unknown = sorted(set(only) - set(self.cells))
         if unknown:
             raise InputError(f"there is no row {unknown[0]}: choose from {', '.join(self.cells)}")
-        cells = [cell for name, row in self.cells.items() if not only or name in only for cell in row]
+        rows = [row for name, row in self.cells.items() if not only or name in only]
+        cells = [cell for seed in zip_longest(*rows) for cell in seed if cell]
         failures = []
         self.save()  # what is there already, and a folder that cannot be written is found now
         if not all(cell.file.exists() for cell in cells):

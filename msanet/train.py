@@ -60,8 +60,9 @@ class Recipe(BaseModel):
         label_smoothing: part of the target that is spread over all classes.
         soft_targets: learn the annotators' vote distribution where there is one.
         teachers: shipped models' names or .safetensors files to learn from as well, see `Teachers`.
-        teacher_share: of the target that the teachers give.
+        teacher_share: of the target that the teachers give; of extra pictures they give nothing.
         balance: of the expressions, see `EpochSampler`.
+        extra_share: part of the pictures shown that comes from the extra data set, where there is one.
         mixup: parameter of the Beta distribution that mixes pairs of pictures; 0 mixes none.
         plain_epochs: so many epochs at the end without mixup.
         ema: decay a step of an exponential moving average of the weights, which is then what is evaluated; 0: none.
@@ -97,6 +98,7 @@ class Recipe(BaseModel):
     teachers: tuple[str, ...] = ()
     teacher_share: float = Field(0.5, ge=0, le=1)
     balance: float = Field(0.0, ge=0, le=1)
+    extra_share: float = Field(0.1, gt=0, lt=1)
     mixup: float = Field(0.0, ge=0)
     plain_epochs: int = Field(0, ge=0)
     ema: float = Field(0.0, ge=0, lt=1)
@@ -201,13 +203,16 @@ class Run:
         recipe: what to do.
         output: the run's folder.
         resume: go on from the checkpoint, if there is one.
+        extra: NAME:DIR of a second data set, whose training pictures are mixed in; "": none.
 
     Raises:
         InputError: the folder holds another run, or data, network or recipe cannot be used.
     """
 
-    def __init__(self, source: str, network: str, recipe: Recipe, output: Path, resume: bool = False) -> None:
-        self.source, self.name, self.recipe, self.output = source, network, recipe, output
+    def __init__(
+        self, source: str, network: str, recipe: Recipe, output: Path, resume: bool = False, extra: str = ""
+    ) -> None:
+        self.source, self.name, self.recipe, self.output, self.extra = source, network, recipe, output, extra
         self.expressions = expressions_for(recipe.num_classes)
         self.checkpoint = output / "checkpoint.safetensors"
         if self.checkpoint.exists() and not resume:
@@ -234,14 +239,15 @@ class Run:
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for a checkpoint to go on."""
-        return {"data": self.source, "network": self.name, "recipe": json.loads(self.recipe.model_dump_json())}
+        recipe = json.loads(self.recipe.model_dump_json())
+        return {"data": self.source, "extra": self.extra, "network": self.name, "recipe": recipe}
 
     def restore(self) -> None:
         tensors, texts = weights.load_tensors(self.checkpoint)
         if "run" not in texts:
             raise InputError(f"{self.checkpoint} is not a checkpoint of a run: give another --output")
         state = json.loads(texts["run"])
-        before = state["identity"]
+        before = {"extra": "", **state["identity"]}
         with suppress(ValidationError):  # fields that are newer than the checkpoint had their defaults
             before["recipe"] = json.loads(Recipe(**before["recipe"]).model_dump_json())
         changed = [name for name, value in self.identity().items() if before[name] != value]
@@ -283,17 +289,21 @@ class Run:
         samples = self.select(data.read(self.source, "train", **recipe.data))
         held_out = {name: recipe.data[name] for name in data.parse(self.source)[1].held_out if name in recipe.data}
         validation = self.select(data.read(self.source, "validation", **held_out))
-        self.describe(len(samples), len(validation))
+        extra = self.read_extra()
+        self.describe(len(samples), len(validation), len(extra))
+        label_share = 1 - recipe.teacher_share if recipe.teachers else 1.0
         dataset = FaceDataset(
-            samples,
+            [*samples, *extra],
             recipe.preprocessing,
             self.expressions,
             soft=recipe.soft_targets,
             augmentation=recipe.augmentation,
             seed=recipe.seed,
             small=(recipe.small_size, recipe.small_epochs),
+            shares=[label_share] * len(samples) + [1.0] * len(extra),
         )
-        sampler = EpochSampler(samples, recipe.balance, recipe.seed)
+        share = recipe.extra_share if extra else 0.0
+        sampler = EpochSampler(samples, recipe.balance, recipe.seed, extra, share)
         loader = training_loader(dataset, sampler, recipe.batch_size, recipe.workers)
         network, optimizer, loader = accelerator.prepare(self.network, self.optimizer, loader)
         console = Console()
@@ -345,7 +355,7 @@ class Run:
             with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
                 logits = network(images)
                 if recipe.teachers:
-                    targets = targets.lerp(self.teachers(images), recipe.teacher_share)
+                    targets = targets + (1 - targets.sum(dim=1, keepdim=True)) * self.teachers(images)
             loss = recipe.beta * nn.functional.cross_entropy(
                 logits.float(), targets, label_smoothing=recipe.label_smoothing
             )
@@ -360,11 +370,19 @@ class Run:
             raise InputError(f"the loss is no longer a number in epoch {epoch + 1}: lower learning_rate")
         return mean
 
-    def select(self, samples: Sequence[Sample]) -> list[Sample]:
+    def select(self, samples: Sequence[Sample], source: str = "") -> list[Sample]:
         chosen = [sample for sample in samples if sample.expression in self.expressions]
         if not chosen:
-            raise InputError(f"{self.source} has no picture of {', '.join(self.expressions)}: check the folder")
+            place = source or self.source
+            raise InputError(f"{place} has no picture of {', '.join(self.expressions)}: check the folder")
         return chosen
+
+    def read_extra(self) -> list[Sample]:
+        """The extra data set's training pictures; none is held out, since validation is the main set's alone."""
+        if not self.extra:
+            return []
+        options: dict[str, Any] = {"validation": 0} if "validation" in data.parse(self.extra)[1].held_out else {}
+        return self.select(data.read(self.extra, "train", **options), self.extra)
 
     def logits(self, samples: Sequence[Sample]) -> np.ndarray:
         return predict(
@@ -407,19 +425,19 @@ class Run:
             expressions=self.expressions,
             preprocessing=self.recipe.preprocessing,
             temperature=self.temperature,
-            training={**training, "data": self.source.partition(":")[0]},
+            training={**training, "data": self.source.partition(":")[0], "extra": Path(self.extra).name},
             scores={"validation": self.report.to_dict()},
         )
         weights.save(self.output / f"{which}.safetensors", self.average.network.state_dict(), metadata)
         self.report.save(self.output / which)
 
-    def describe(self, training: int, validation: int) -> None:
+    def describe(self, training: int, validation: int, extra: int) -> None:
         """recipe.yaml and environment.json."""
         if not self.accelerator.is_main_process:
             return
         recipe = yaml.safe_dump(self.identity()["recipe"], sort_keys=False)
         facts = {**environment(), "data": self.source, "network": self.name}
-        facts |= {"training_pictures": training, "validation_pictures": validation}
+        facts |= {"training_pictures": training, "validation_pictures": validation, "extra_pictures": extra}
         facts |= {"processes": self.accelerator.num_processes, "device": str(self.accelerator.device)}
         for name, text in (("recipe.yaml", recipe), ("environment.json", json.dumps(facts, indent=2) + "\n")):
             with replacing(self.output / name) as path:

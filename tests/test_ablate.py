@@ -137,6 +137,14 @@ def test_finished_cells_are_not_trained_again_even_without_their_runs_and_the_da
     assert one["rows"] == other["rows"]
 
 
+def test_each_row_has_its_first_seed_before_any_has_its_second(tmp_path, monkeypatch):
+    trained: list[str] = []
+    monkeypatch.setattr(Ablation, "pictures", lambda _: ([], {}))
+    monkeypatch.setattr(Ablation, "train", lambda _, cell, *__: trained.append(cell.name))
+    assert Ablation("ferplus:nowhere", ROWS, (1, 2), "default", tmp_path).run() == []
+    assert trained == ["plain/1", "attention/0", "plain/2"]
+
+
 def test_rows_and_seeds_can_be_added(copy, ferplus, monkeypatch):
     trained: list[str] = []
     original = Run.train
@@ -432,9 +440,9 @@ def test_the_rows_of_the_published_ablation_can_be_trained(tmp_path):
             ).parameters()
         )
         for name, cells in ablation.cells.items()
-        if name in ("one_branch_wide", "msanet_res2net")
+        if name in ("one_branch_wide", "msanet_equation")
     }
-    assert parameters["one_branch_wide"] == pytest.approx(parameters["msanet_res2net"], rel=0.01)
+    assert parameters["one_branch_wide"] == pytest.approx(parameters["msanet_equation"], rel=0.01)
 
 
 # -- the command ------------------------------------------------------------------------------------------------------

@@ -613,6 +613,17 @@ def test_balance_draws_a_class_of_c_pictures_in_proportion_to_c_to_the_1_minus_b
         assert max(drawn.values()) < 1.1 * min(drawn.values())
 
 
+@pytest.mark.parametrize("balance", [0.0, 1.0])
+def test_an_epoch_keeps_its_length_and_gives_the_extra_pictures_their_share(balance):
+    samples, extra = unequal(1000), unequal(30, 10)
+    sampler = EpochSampler(samples, balance, 0, extra, 0.2)
+    drawn = [index for _, _, index in sampler]
+    assert len(drawn) == len(sampler) == 1000
+    further = [extra[index - 1000].expression for index in drawn if index >= 1000]
+    assert len(further) / 1000 == pytest.approx(0.2, abs=0.05)
+    assert further.count(EXPRESSIONS[1]) / len(further) == pytest.approx(0.5 if balance else 0.25, abs=0.12)
+
+
 # -- augmentation -----------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from msanet import weights
+from msanet.data.samples import DataWarning
 from msanet.distill import Teachers
 from msanet.errors import InputError
 from msanet.expressions import EXPRESSIONS
@@ -80,14 +81,35 @@ def test_a_teacher_that_does_not_fit_is_refused(save_teacher, arguments, sentenc
         Teachers([save_teacher("one", **arguments)], EXPRESSIONS, GRAY, CPU)
 
 
+FEW = [
+    *("preprocessing.size=32", "preprocessing.resize=null", "small_epochs=0", "epochs=3", "batch_size=8"),
+    *("workers=0", "ema=0", "precision=float32", "mixup=0", "warmup_epochs=0", "plain_epochs=0"),
+]
+"""Changes of the recipe `default` with which it learns from a few pictures in seconds."""
+
+
 def test_a_student_believes_its_teacher(save_teacher, faces_folder, tmp_path: Path):
     # The labels are spread evenly, so only the teacher can make all predictions fear.
     teacher = save_teacher("fearful", favorite="fear")
     settings = [f"teachers=[{teacher}]", "teacher_share=1", "network={channels: [16, 32], strides: [1, 2]}"]
-    settings += ["preprocessing.size=32", "preprocessing.resize=null", "small_epochs=0", "epochs=3", "batch_size=8"]
-    settings += ["workers=0", "ema=0", "precision=float32", "mixup=0", "warmup_epochs=0", "plain_epochs=0"]
-    run = Run(f"folder:{faces_folder}", "msanet_ms_as", load_recipe("default", settings), tmp_path / "run")
+    run = Run(f"folder:{faces_folder}", "msanet_ms_as", load_recipe("default", [*FEW, *settings]), tmp_path / "run")
     report = run.train()
     predicted = report.confusion.sum(axis=0)
     assert predicted[EXPRESSIONS.index("fear")] == report.num_pictures
     assert np.isfinite(report.accuracy)
+
+
+def test_of_extra_pictures_the_teacher_is_not_asked(save_teacher, make_faces, tmp_path: Path):
+    """It calls all fear; anger, of which the extra set alone has pictures, is learnt all the same."""
+    teacher = save_teacher("fearful", favorite="fear")
+    folder, extra = make_faces({"train": 4, "validation": 2}), tmp_path / "extra"
+    extra.mkdir()
+    (folder / "train" / "anger").rename(extra / "anger")
+    settings = [f"teachers=[{teacher}]", "teacher_share=1", "network={channels: [16, 32], strides: [1, 2]}"]
+    recipe = load_recipe("default", [*FEW, *settings, "epochs=12", "extra_share=0.3", "learning_rate=0.1"])
+    run = Run(f"folder:{folder}", "msanet_ms_as", recipe, tmp_path / "run", extra=f"folder:{extra}")
+    with pytest.warns(DataWarning):
+        confusion = run.train().confusion
+    anger, fear = EXPRESSIONS.index("anger"), EXPRESSIONS.index("fear")
+    assert confusion[anger, anger] == 2
+    assert np.delete(confusion[:, fear], anger).sum() >= 12  # of the 14 others

@@ -169,6 +169,7 @@ def test_there_is_an_attention_map_for_each_branch_in_0_to_1(networks, name):
         ("msanet", {"width_ratio": -1.0}, "width_ratio -1.0"),
         ("msanet", {"reduction": 0}, "reduction is 0"),
         ("msanet", {"stem_width": 0}, "stem_width is 0"),
+        ("resnet18", {"stem_width": 0}, "stem_width is 0"),
         ("msanet", {"num_classes": 1}, "num_classes is 1"),
     ],
 )

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from msanet import data, evaluate, weights
+from msanet.data.samples import DataWarning
 from msanet.errors import InputError
 from msanet.expressions import EXPRESSIONS
 from msanet.models import Network
@@ -556,12 +557,37 @@ def test_a_run_goes_on_only_with_the_same_recipe_network_and_data(source, finish
         start(f"folder:{tmp_path}", finished, resume=True, epochs=1)
 
 
-def test_a_run_goes_on_when_the_recipe_has_got_a_new_field_since(source, finished, tmp_path):
+def test_a_run_goes_on_when_recipe_and_identity_have_got_a_new_field_since(source, finished, tmp_path):
     tensors, texts = weights.load_tensors(finished / "checkpoint.safetensors")
     state = json.loads(texts["run"])
     del state["identity"]["recipe"]["teachers"]
+    del state["identity"]["extra"]
     weights.save_tensors(tmp_path / "checkpoint.safetensors", tensors, {"run": json.dumps(state)})
     assert len(start(source, tmp_path, resume=True, epochs=1).rows) == 1
+
+
+def test_an_extra_data_set_is_learnt_and_not_validated_on(make_faces, tmp_path):
+    """Of anger there are pictures in the extra data set alone."""
+    folder, extra = make_faces({"train": 4, "validation": 2}), tmp_path / "extra"
+    extra.mkdir()
+    (folder / "train" / "anger").rename(extra / "anger")
+    recipe = Recipe(**{**TINY, "epochs": 12, "extra_share": 0.3, "learning_rate": 0.1, "ema": 0.9})
+    run = Run(f"folder:{folder}", NETWORK, recipe, tmp_path / "run", extra=f"folder:{extra}")
+    with pytest.warns(DataWarning, match="has no split of its own"):
+        report = run.train()
+    facts = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert (facts["training_pictures"], facts["extra_pictures"]) == (28, 4)
+    assert report.confusion.sum() == facts["validation_pictures"] == 16
+    network, metadata = weights.load(tmp_path / "run" / "last.safetensors")
+    assert metadata.training["extra"] == "extra"
+    samples = data.read(f"folder:{extra}", "test")
+    answers = predict(network, samples, metadata.preprocessing, metadata.expressions).argmax(axis=1)
+    assert [metadata.expressions[answer] for answer in answers] == ["anger"] * 4
+
+
+def test_a_run_goes_on_only_with_the_same_extra_data(source, finished):
+    with pytest.raises(InputError, match="was started with another extra"):
+        Run(source, NETWORK, Recipe(**{**TINY, "epochs": 1}), finished, resume=True, extra=source)
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint at all", None])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from msanet.data import affectnet, expw, fer2013, ferplus, folder, rafdb
+from msanet.data import affectnet, expw, fer2013, ferplus, folder, listing, rafdb
 from msanet.data.samples import SPLITS, Sample
 from msanet.data.subsets import SUBSETS
 from msanet.errors import InputError
@@ -103,6 +103,7 @@ READERS: dict[str, Reader] = {
         held_out=("validation", "seed"),
     ),
     "folder": Reader(folder.read, folder.LAYOUT, folder.LICENSE, expressions=(), held_out=("validation", "seed")),
+    "list": Reader(listing.read, listing.LAYOUT, listing.LICENSE, expressions=(), held_out=("validation", "seed")),
 }
 
 

@@ -206,7 +206,7 @@ def hold_out(samples: Sequence[Sample], split: str, part: float, seed: int) -> l
 
 
 class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Samples -> (network input float32 [3, size, size], target float32 [K] summing to 1).
+    """Samples -> (network input float32 [3, size, size], target float32 [K] summing to the label's share, usually 1).
 
     Each picture's augmentation is drawn from (seed, epoch, index), so it depends neither on the number of workers nor
     on where a run was interrupted.
@@ -219,6 +219,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
         augmentation: None for evaluation.
         seed: of the augmentation.
         small: (size, epochs): the first so many epochs come at this smaller size.
+        shares: of each sample's target, what its label gives; teachers give the rest. None: all.
     """
 
     def __init__(
@@ -231,7 +232,9 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
         augmentation: Augmentation | None = None,
         seed: int = 0,
         small: tuple[int, int] = (0, 0),
+        shares: Sequence[float] | None = None,
     ) -> None:
+        self.shares = shares
         self.samples, self.preprocessing, self.expressions = samples, preprocessing, expressions
         self.small_epochs = small[1]
         self.small = replace(preprocessing, size=small[0], resize=None) if self.small_epochs else preprocessing
@@ -250,7 +253,8 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
             rng = np.random.default_rng((self.seed, epoch, place))
             preprocessing = self.small if epoch < self.small_epochs else self.preprocessing
             image = preprocessing.normalize(self.augmentation(sample.crop(), preprocessing, rng)[None])[0]
-        return torch.from_numpy(image), torch.from_numpy(sample.target(self.expressions, self.soft))
+        share = np.float32(1 if self.shares is None else self.shares[index])
+        return torch.from_numpy(image), torch.from_numpy(share * sample.target(self.expressions, self.soft))
 
 
 class EpochSampler(Sampler[tuple[int, int, int]]):
@@ -261,23 +265,35 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
         balance: 0 shows each picture once an epoch; 1 draws, with replacement, each expression equally often; between
             them an expression of c pictures is drawn in proportion to c ** (1 - balance).
         seed: of the order.
+        extra: further samples, whose indices come after; each set is balanced by itself.
+        extra_share: part of the draws, all with replacement then, that goes to them. An epoch is as long as without.
     """
 
-    def __init__(self, samples: Sequence[Sample], balance: float = 0.0, seed: int = 0) -> None:
-        counts = Counter(sample.expression for sample in samples)
-        weights = np.array([counts[sample.expression] ** -balance for sample in samples])
-        self.weights, self.balance, self.seed, self.epoch = weights / weights.sum(), balance, seed, 0
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        balance: float = 0.0,
+        seed: int = 0,
+        extra: Sequence[Sample] = (),
+        extra_share: float = 0.0,
+    ) -> None:
+        parts = []
+        for members, share in ((samples, 1 - extra_share), (extra, extra_share)):
+            counts = Counter(sample.expression for sample in members)
+            weights = np.array([counts[sample.expression] ** -balance for sample in members])
+            parts.append(share * weights / weights.sum())
+        self.weights, self.size, self.seed, self.epoch = np.concatenate(parts), len(samples), seed, 0
+        self.drawn = balance > 0 or extra_share > 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.weights)
+        return self.size
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         rng = np.random.default_rng((self.seed, self.epoch))
-        size = len(self.weights)
-        order = rng.choice(size, size, p=self.weights) if self.balance else rng.permutation(size)
+        order = rng.choice(len(self.weights), self.size, p=self.weights) if self.drawn else rng.permutation(self.size)
         return ((self.epoch, place, int(index)) for place, index in enumerate(order))
 
 

@@ -68,15 +68,19 @@ class Stem(Network):
 
     Args:
         width: channels after the first convolution, 64 in ResNet-18; twice as many come out.
+
+    Raises:
+        InputError: `width` is below 1.
     """
 
     def __init__(self, width: int = 64) -> None:
+        if width < 1:
+            raise InputError(f"stem_width is {width}: it must be at least 1")
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
         self.relu, self.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
         self.layer1 = nn.Sequential(BasicBlock(width, width), BasicBlock(width, width))
-        shortcut = nn.Sequential(*conv_bn(width, 2 * width, 1, 2))
-        self.layer2 = nn.Sequential(BasicBlock(width, 2 * width, 2, shortcut), BasicBlock(2 * width, 2 * width))
+        self.layer2 = residual_layer(width, 2 * width, 2)
 
     def stem(self, images: Tensor) -> Tensor:
         """float [B, 3, H, W] -> [B, 2 * width, H/8, W/8]."""
@@ -101,6 +105,12 @@ def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int
     """A convolution that keeps the size (divided by the stride), without bias, and its BatchNorm."""
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
     return [convolution, nn.BatchNorm2d(outputs)]
+
+
+def residual_layer(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    """A layer of ResNet-18 that changes the channels: two basic blocks, the first with a 1x1 shortcut."""
+    shortcut = nn.Sequential(*conv_bn(inputs, outputs, 1, stride))
+    return nn.Sequential(BasicBlock(inputs, outputs, stride, shortcut), BasicBlock(outputs, outputs))
 
 
 class CBAM(nn.Module):

@@ -108,8 +108,6 @@ class MSANet(Stem):
         stem_width: int = 64,
         stem_weights: Mapping[str, Tensor] | None = None,
     ) -> None:
-        if stem_width < 1:
-            raise InputError(f"stem_width is {stem_width}: it must be at least 1")
         super().__init__(stem_width)
         if hierarchy not in HIERARCHIES:
             raise InputError(f"hierarchy is {hierarchy!r}: choose one of {', '.join(HIERARCHIES)}")
