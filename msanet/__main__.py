@@ -403,8 +403,10 @@ def _process(
 ) -> None:
     """Videos, one after the other: files in a folder; or the table, or a line for each person, printed."""
     from msanet.recognizer import Recognizer
+    from msanet.runtime import limit_arenas
     from msanet.video import process, targets
 
+    limit_arenas()
     recognizer = Recognizer(model, threads=1)  # several frames at a time share the processors
     places = {} if output is None else targets(output, videos)
     kind = {Format.json: "jsonl", Format.parquet: "parquet"}.get(form, "csv")

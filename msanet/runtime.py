@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +26,17 @@ def available_threads() -> int:
     """Threads used when none are asked for: the processors this process may run on, `DEFAULT_THREADS` at most."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(processors, DEFAULT_THREADS)
+
+
+def limit_arenas() -> None:
+    """Let this process allocate from two of glibc's arenas for good; nothing where the C library is another.
+
+    By default every thread has its own. Large pictures made in one thread and freed in another leave holes in all of
+    them: annotating a 720p video took 330 to 990 MiB, and takes 320 to 350 with two, as fast.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(-8, 2)  # M_ARENA_MAX of malloc.h
 
 
 class Session:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import platform
+import re
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -11,6 +15,35 @@ import pytest
 from msanet.errors import InputError
 from msanet.preprocessing import Preprocessing
 from msanet.runtime import Session, available_threads
+
+ARENAS = """
+import ctypes, sys, threading
+from msanet.runtime import limit_arenas
+if sys.argv[1] == "limited":
+    limit_arenas()
+libc, ready = ctypes.CDLL(None), threading.Barrier(8)
+libc.malloc.restype = ctypes.c_void_p
+def work():
+    ready.wait()
+    libc.malloc(ctypes.c_size_t(100_000))
+    ready.wait()
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
+libc.fflush(None)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_limited_arenas_are_two_however_many_threads():
+    def arenas(words):
+        run = subprocess.run([sys.executable, "-c", ARENAS, words], capture_output=True, text=True, check=True)
+        return len(re.findall("<heap nr=", run.stdout))
+
+    assert arenas("limited") <= 2 < arenas("free")
 
 
 def test_a_file_and_its_bytes_run_alike(tiny_model):
