@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from msanet import weights
 from msanet.errors import InputError
 from msanet.preprocessing import Preprocessing
+from msanet.runtime import Session
+from msanet.weights import Metadata
 
 
 class Teachers:
@@ -18,7 +20,8 @@ class Teachers:
     A teacher of another input size gets them resized; colours and normalisation must be the student's.
 
     Args:
-        models: names of shipped models or .safetensors files.
+        models: names of shipped models, .safetensors files, or .onnx files: an int8 one on a processor is up to three
+            times as fast as its original.
         expressions: names of the student's K classes.
         preprocessing: the student's.
         device: of the student.
@@ -32,7 +35,7 @@ class Teachers:
     ) -> None:
         self.members = []
         for model in models:
-            network, metadata = weights.load(model)
+            network, metadata = load(model, device)
             missing = [name for name in expressions if name not in metadata.expressions]
             if missing:
                 raise InputError(f"teacher {model} does not know {', '.join(missing)}: choose another")
@@ -41,7 +44,6 @@ class Teachers:
                 raise InputError(
                     f"teacher {model} takes other colours: set preprocessing.gray, mean and std to its own"
                 )
-            network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             columns = [metadata.expressions.index(name) for name in expressions]
             self.members.append((network, own.size, metadata.temperature, columns))
 
@@ -55,3 +57,21 @@ class Teachers:
                 own = nn.functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
             opinions.append((network(own).float()[:, columns] / temperature).softmax(dim=1))
         return torch.stack(opinions).mean(dim=0)
+
+
+def load(model: str, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Metadata]:
+    """A trained model, images float32 [B, 3, S, S] -> logits float [B, K], and its metadata.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    if not model.endswith(".onnx"):
+        network, metadata = weights.load(model)
+        return network.to(device, memory_format=torch.channels_last), metadata  # type: ignore[call-overload]
+    session = Session(model, torch.get_num_threads())
+
+    def run(images: Tensor) -> Tensor:
+        (logits,) = session.run(["logits"], {"images": images.cpu().contiguous().numpy()})
+        return torch.from_numpy(logits).to(images.device)
+
+    return run, Metadata.from_dict(session.metadata)

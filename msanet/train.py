@@ -59,7 +59,7 @@ class Recipe(BaseModel):
             learning rate together with the weight decay divided by beta.
         label_smoothing: part of the target that is spread over all classes.
         soft_targets: learn the annotators' vote distribution where there is one.
-        teachers: shipped models' names or .safetensors files to learn from as well, see `Teachers`.
+        teachers: shipped models' names, .safetensors or .onnx files to learn from as well, see `Teachers`.
         teacher_share: of the target that the teachers give; of extra pictures they give nothing.
         balance: of the expressions, see `EpochSampler`.
         extra_share: part of the pictures shown that comes from the extra data set, where there is one.

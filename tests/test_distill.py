@@ -12,6 +12,7 @@ from msanet import weights
 from msanet.data.samples import DataWarning
 from msanet.distill import Teachers
 from msanet.errors import InputError
+from msanet.export import export
 from msanet.expressions import EXPRESSIONS
 from msanet.models import create_network
 from msanet.preprocessing import Preprocessing
@@ -60,6 +61,14 @@ def test_a_larger_teacher_gets_the_picture_at_its_own_size(save_teacher):
     larger = torch.nn.functional.interpolate(images, size=(64, 64), mode="bilinear", antialias=True)
     opinion = Teachers([teacher], EXPRESSIONS, GRAY, CPU)(images)
     assert torch.allclose(opinion, probabilities(teacher, larger), atol=1e-5)
+
+
+def test_an_onnx_file_teaches_as_its_weights_do(save_teacher, tmp_path):
+    model, onnx = save_teacher("one", temperature=2.0), tmp_path / "one.onnx"
+    export(model, onnx)
+    images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    opinions = [Teachers([teacher], EXPRESSIONS, GRAY, CPU)(images) for teacher in (model, str(onnx))]
+    assert torch.allclose(*opinions, atol=1e-5)
 
 
 def test_a_teacher_of_eight_expressions_teaches_seven(save_teacher):
