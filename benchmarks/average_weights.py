@@ -12,6 +12,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from publish import shortened
+
 from msanet import data, evaluate, weights
 from msanet.predict import predict
 from msanet.preprocessing import softmax
@@ -44,7 +46,7 @@ def main() -> None:
     targets = evaluate.targets_of(samples, metadata.expressions)
     temperature = evaluate.fit_temperature(logits, targets)
     report = evaluate.score(softmax(logits, temperature), targets, metadata.expressions, model=arguments.output.stem)
-    recorded = [[share, "/".join(Path(file).parts[-2:])] for share, (_, file) in zip(shares, parts, strict=True)]
+    recorded = [[share, shortened(file)] for share, (_, file) in zip(shares, parts, strict=True)]
     metadata = replace(
         metadata,
         name=arguments.output.stem,

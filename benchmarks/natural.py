@@ -22,11 +22,17 @@ import msanet
 LABELS = Path(__file__).with_name("lfw_labels.csv")
 
 
-def central(recognition: msanet.Recognition) -> str | None:
+def central(picture: np.ndarray, boxes: np.ndarray) -> int:
+    """Index of the face nearest the centre of a picture [H, W, 3], of boxes [N, 4] (x1, y1, x2, y2), N at least 1."""
+    middle = np.array(picture.shape[1::-1]) / 2
+    return int(np.linalg.norm(boxes.reshape(-1, 2, 2).mean(axis=1) - middle, axis=1).argmin())
+
+
+def expression(recognition: msanet.Recognition) -> str | None:
     """Expression of the face nearest the picture's centre, None without a face."""
-    middle = np.array(recognition.picture.shape[1::-1]) / 2
-    distances = [np.hypot(*(np.reshape(face.box, (2, 2)).mean(axis=0) - middle)) for face in recognition]
-    return recognition[int(np.argmin(distances))].expression if distances else None
+    if not recognition:
+        return None
+    return recognition[central(recognition.picture, np.array([face.box for face in recognition]))].expression
 
 
 def main() -> None:
@@ -43,7 +49,7 @@ def main() -> None:
     print("| --- |", " | ".join("---:" for _ in range(len(expressions) + 2)), "|")
     for model in arguments.models:
         recognizer = msanet.Recognizer(model)
-        read = [central(recognizer.recognize(arguments.lfw / "images" / name)) for name, _ in labels]
+        read = [expression(recognizer.recognize(arguments.lfw / "images" / name)) for name, _ in labels]
         right = Counter(label for (_, label), answer in zip(labels, read, strict=True) if label == answer)
         shares = [right[name] / totals[name] for name in expressions]
         cells = [sum(right.values()) / len(labels), *shares, float(np.mean(shares))]

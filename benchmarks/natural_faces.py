@@ -23,6 +23,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from natural import central
 from PIL import Image
 
 import msanet
@@ -46,11 +47,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def central_crop(recognizer: msanet.Recognizer, path: Path) -> np.ndarray | None:
     """Crop of the face nearest the picture's centre, RGB uint8 [H, W, 3]; None without a face."""
     found = recognizer.find(path)
-    if not found.crops:
-        return None
-    middle = np.array(found.picture.shape[1::-1]) / 2
-    centres = found.boxes.reshape(-1, 2, 2).mean(axis=1)
-    return found.crops[int(np.linalg.norm(centres - middle, axis=1).argmin())]
+    return found.crops[central(found.picture, found.boxes)] if found.crops else None
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import math
 import platform
 import subprocess
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata as packages
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 
 from msanet import data, evaluate, weights
 from msanet.data.augmentation import Augmentation
-from msanet.data.samples import EpochSampler, FaceDataset, Sample, training_loader
+from msanet.data.samples import DataWarning, EpochSampler, FaceDataset, Sample, training_loader
 from msanet.distill import Teachers
 from msanet.errors import InputError
 from msanet.expressions import expressions_for
@@ -382,7 +383,9 @@ class Run:
         if not self.extra:
             return []
         options: dict[str, Any] = {"validation": 0} if "validation" in data.parse(self.extra)[1].held_out else {}
-        return self.select(data.read(self.extra, "train", **options), self.extra)
+        with warnings.catch_warnings():  # it is not tested on
+            warnings.filterwarnings("ignore", ".* has no split of its own", DataWarning)
+            return self.select(data.read(self.extra, "train", **options), self.extra)
 
     def logits(self, samples: Sequence[Sample]) -> np.ndarray:
         return predict(
