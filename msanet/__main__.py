@@ -18,7 +18,7 @@ import typer
 from msanet.errors import EXTRAS, InputError, missing
 
 if TYPE_CHECKING:
-    from msanet.recognizer import Recognition
+    from msanet.recognizer import Recognition, Recognizer
     from msanet.tracks import Following
 
 MANY = 100
@@ -96,55 +96,16 @@ def recognize(
         raise InputError("there is nothing to recognize: name pictures, folders, videos or a stream, or use --camera 0")
     if form is Format.parquet:
         raise InputError("Parquet is for the tables of videos: choose json or csv")
-    from msanet.batch import Results, copies, recognize_many, share_threads, write_copy
-    from msanet.faces import FaceDetector
-    from msanet.recognizer import Recognizer
-    from msanet.tables import write_csv
-
     if resume and output is None:
         raise InputError("--resume goes on with the results of an earlier run: name their folder with --output")
+    from msanet.batch import share_threads
+    from msanet.faces import FaceDetector
+    from msanet.recognizer import Recognizer
+
     pictures, failures = _pictures(inputs, output)
-    many = len(pictures) > MANY
     workers, each = share_threads(len(pictures), workers, threads)
     recognizer = Recognizer(model, FaceDetector(size or 640, threshold, each), each)
-    annotate = output is not None and (not many if annotate is None else annotate)
-    targets = copies(output, pictures) if output is not None and annotate else {}
-
-    def finish(recognition: Recognition) -> dict[str, Any]:
-        result = recognition.to_dict()
-        if targets:
-            result["annotated"] = write_copy(recognition, targets[recognition.source])
-        return result
-
-    with nullcontext() if output is None else Results(output, recognizer.expressions, resume) as results:
-        todo = [path for path in pictures if results is None or path not in results]
-
-        def done() -> Iterator[dict[str, Any]]:
-            outcomes = recognize_many(recognizer, todo, workers, explain, each=finish)
-            try:
-                for outcome in _progress(outcomes, len(todo)):
-                    if isinstance(outcome, InputError):
-                        failures.append(str(outcome))
-                        continue
-                    if results is not None:
-                        results.add(outcome)
-                    if not outcome["faces"] and form is not Format.table and not many:
-                        typer.echo(f"{outcome['source']}: no face found", err=True)
-                    yield outcome
-            except KeyboardInterrupt:
-                if results is not None:
-                    typer.echo(f"msanet: what was done is in {results.path}: go on with --resume", err=True)
-                raise
-
-        if results is not None and many and form is Format.table:
-            faces = sum(len(result["faces"]) for result in done())
-            typer.echo(f"{len(todo)} pictures, {len(failures)} of them failed, {faces} faces: {results.path}")
-        else:
-            _print_results(done(), form, recognizer.expressions, many)
-        if results is not None and form is Format.csv:
-            write_csv(results.path.with_suffix(".csv"), results, recognizer.expressions)
-    _say(failures)
-    raise typer.Exit(2 if failures else 0)
+    _read(pictures, recognizer, failures, output, form, explain, annotate, resume, workers)
 
 
 @app.command()
@@ -390,6 +351,62 @@ def _moving(inputs: list[str], camera: int | None) -> tuple[int | str | None, li
     if videos and len(videos) < len(inputs):
         raise InputError("videos are recognized apart from pictures: name the pictures in another run")
     return camera if camera is not None else streams[0] if streams else None, videos
+
+
+def _read(
+    pictures: dict[str, str],
+    recognizer: Recognizer,
+    failures: list[str],
+    output: Path | None,
+    form: Format,
+    explain: bool,
+    annotate: bool | None,
+    resume: bool,
+    workers: int,
+) -> None:
+    """Pictures, several at a time: their results printed, and in a folder with annotated copies; failures last."""
+    from msanet.batch import Results, copies, recognize_many, write_copy
+    from msanet.tables import write_csv
+
+    many = len(pictures) > MANY
+    annotate = output is not None and (not many if annotate is None else annotate)
+    targets = copies(output, pictures) if output is not None and annotate else {}
+
+    def finish(recognition: Recognition) -> dict[str, Any]:
+        result = recognition.to_dict()
+        if targets:
+            result["annotated"] = write_copy(recognition, targets[recognition.source])
+        return result
+
+    with nullcontext() if output is None else Results(output, recognizer.expressions, resume) as results:
+        todo = [path for path in pictures if results is None or path not in results]
+
+        def done() -> Iterator[dict[str, Any]]:
+            outcomes = recognize_many(recognizer, todo, workers, explain, each=finish)
+            try:
+                for outcome in _progress(outcomes, len(todo)):
+                    if isinstance(outcome, InputError):
+                        failures.append(str(outcome))
+                        continue
+                    if results is not None:
+                        results.add(outcome)
+                    if not outcome["faces"] and form is not Format.table and not many:
+                        typer.echo(f"{outcome['source']}: no face found", err=True)
+                    yield outcome
+            except KeyboardInterrupt:
+                if results is not None:
+                    typer.echo(f"msanet: what was done is in {results.path}: go on with --resume", err=True)
+                raise
+
+        if results is not None and many and form is Format.table:
+            faces = sum(len(result["faces"]) for result in done())
+            typer.echo(f"{len(todo)} pictures, {len(failures)} of them failed, {faces} faces: {results.path}")
+        else:
+            _print_results(done(), form, recognizer.expressions, many)
+        if results is not None and form is Format.csv:
+            write_csv(results.path.with_suffix(".csv"), results, recognizer.expressions)
+    _say(failures)
+    raise typer.Exit(2 if failures else 0)
 
 
 def _process(
