@@ -211,6 +211,21 @@ def test_without_supervision_a_sentence_says_why(recognizer, picture, monkeypatc
         recognizer.recognize(picture).to_supervision()
 
 
+def test_a_small_network_runs_in_one_thread_unless_told_otherwise(tiny_model, monkeypatch):
+    asked = []
+
+    def session(path, threads, providers):
+        asked.append(threads)
+        return Session(path, threads, providers)
+
+    monkeypatch.setattr("msanet.recognizer.Session", session)
+    for threads in (None, 2):
+        Recognizer(tiny_model, fixed_detector, threads)
+    monkeypatch.setattr("msanet.recognizer.SMALL", 1000)
+    Recognizer(tiny_model, fixed_detector)
+    assert asked == [1, 2, None]
+
+
 def test_several_threads_use_one_recognizer(tiny_model, portrait):
     recognizer = Recognizer(tiny_model, threads=1)
     pictures = [portrait, portrait[:, ::-1], portrait[100:400, 100:400], np.zeros((64, 64, 3), np.uint8)] * 4
