@@ -72,7 +72,7 @@ class Model:
         return evidence, attention
 
 
-@torch.inference_mode()
+@torch.no_grad()  # in inference mode, weights that `to` copies could not be loaded into again
 def predict(
     network: Network,
     samples: Sequence[Sample],

@@ -522,6 +522,30 @@ def test_a_process_that_is_killed_leaves_a_run_that_can_be_resumed(source, tmp_p
     assert_equal_runs(output, unbroken["float32"])
 
 
+def test_two_processes_train_one_run(source, tmp_path):
+    recipe, output = tmp_path / "tiny.yaml", tmp_path / "run"
+    recipe.write_text(yaml.safe_dump({**TINY, "precision": "float32"}))
+    command = [*(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")]
+    command += [*("-m", "msanet", "train", "--data", source, "--network", NETWORK, "--output", str(output))]
+    run = subprocess.run(
+        [*command, "--recipe", str(recipe)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("epoch ") == len(rows_of(output)) == TINY["epochs"]  # told by one of them
+    report = json.loads((output / "last" / "report.json").read_text())
+    validation = data.read(source, "validation")
+    assert report["num_pictures"] == len(validation)  # each once
+    network, metadata = weights.load(output / "last.safetensors")
+    answers = predict(network, validation, metadata.preprocessing, metadata.expressions).argmax(axis=1)
+    targets = np.array([EXPRESSIONS.index(sample.expression) for sample in validation])
+    assert report["accuracy"] == pytest.approx((answers == targets).mean())
+
+
 def test_resuming_a_finished_run_changes_nothing(source, tmp_path):
     report = start(source, tmp_path / "x").train()
     files = {path: path.read_bytes() for path in (tmp_path / "x").rglob("*.*") if path.is_file()}
