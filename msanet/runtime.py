@@ -32,7 +32,7 @@ def limit_arenas() -> None:
     """Let this process allocate from two of glibc's arenas for good; nothing where the C library is another.
 
     By default every thread has its own. Large pictures made in one thread and freed in another leave holes in all of
-    them: annotating a 720p video took 330 to 990 MiB, and takes 320 to 350 with two, as fast.
+    them: annotating a 720p video took 320 to 990 MiB, and takes 310 to 345 with two, as fast.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
