@@ -126,7 +126,8 @@ def main() -> None:
         return scores
 
     print(f"{arguments.data.partition(':')[0]}, {arguments.split} split, {len(samples)} pictures; accuracy, %\n")
-    print("| change | level |", " | ".join(recognizers), "|\n| --- | ---: |", " | ".join("---:" for _ in recognizers), "|")
+    print("| change | level |", " | ".join(recognizers), "|")
+    print("| --- | ---: |", " | ".join("---:" for _ in recognizers), "|")
     unchanged = accuracies(None, 0)
     print("| none | |", " | ".join(f"{score:.2f}" for score in unchanged), "|", flush=True)
     figure = Figure(figsize=(13, 9), layout="constrained")
