@@ -11,7 +11,6 @@ from msanet import weights
 from msanet.errors import InputError
 from msanet.preprocessing import Preprocessing
 from msanet.runtime import Session
-from msanet.weights import Metadata
 
 
 class Teachers:
@@ -33,9 +32,9 @@ class Teachers:
     def __init__(
         self, models: Sequence[str], expressions: Sequence[str], preprocessing: Preprocessing, device: torch.device
     ) -> None:
-        self.members = []
+        self.members: list[tuple[Callable[[Tensor], Tensor], int, float, list[int]]] = []
         for model in models:
-            network, metadata = load(model, device)
+            loaded, metadata = weights.load_either(model, torch.get_num_threads())
             missing = [name for name in expressions if name not in metadata.expressions]
             if missing:
                 raise InputError(f"teacher {model} does not know {', '.join(missing)}: choose another")
@@ -45,6 +44,10 @@ class Teachers:
                     f"teacher {model} takes other colours: set preprocessing.gray, mean and std to its own"
                 )
             columns = [metadata.expressions.index(name) for name in expressions]
+            if isinstance(loaded, Session):
+                network = on_tensors(loaded)
+            else:
+                network = loaded.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.members.append((network, own.size, metadata.temperature, columns))
 
     @torch.no_grad()
@@ -59,19 +62,11 @@ class Teachers:
         return torch.stack(opinions).mean(dim=0)
 
 
-def load(model: str, device: torch.device) -> tuple[Callable[[Tensor], Tensor], Metadata]:
-    """A trained model, images float32 [B, 3, S, S] -> logits float [B, K], and its metadata.
-
-    Raises:
-        InputError: it cannot be loaded.
-    """
-    if not model.endswith(".onnx"):
-        network, metadata = weights.load(model)
-        return network.to(device, memory_format=torch.channels_last), metadata  # type: ignore[call-overload]
-    session = Session(model, torch.get_num_threads())
+def on_tensors(session: Session) -> Callable[[Tensor], Tensor]:
+    """An ONNX network as a function of tensors: float32 [B, 3, S, S] on any device -> logits [B, K] there."""
 
     def run(images: Tensor) -> Tensor:
         (logits,) = session.run(["logits"], {"images": images.cpu().contiguous().numpy()})
         return torch.from_numpy(logits).to(images.device)
 
-    return run, Metadata.from_dict(session.metadata)
+    return run

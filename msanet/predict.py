@@ -32,11 +32,10 @@ class Model:
 
     def __init__(self, name_or_file: str | Path) -> None:
         self.name = str(name_or_file)
-        self._session = Session(name_or_file) if Path(name_or_file).suffix == ".onnx" else None
-        if self._session is not None:
-            self.metadata = weights.Metadata.from_dict(self._session.metadata)
-        else:
-            self._network, self.metadata = weights.load(name_or_file)
+        loaded, self.metadata = weights.load_either(name_or_file)
+        self._session = loaded if isinstance(loaded, Session) else None
+        if isinstance(loaded, Network):
+            self._network = loaded
 
     def logits(self, samples: Sequence[Sample], workers: int = 0) -> np.ndarray:
         """float32 [len(samples), K], in the samples' order."""

@@ -17,7 +17,7 @@ from msanet.errors import InputError
 from msanet.images import replacing
 from msanet.models import Network, create_network
 from msanet.preprocessing import Preprocessing
-from msanet.runtime import METADATA_KEY
+from msanet.runtime import METADATA_KEY, Session
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,18 @@ def load(name_or_file: str | Path) -> tuple[Network, Metadata]:
             f"{path}: its weights do not fit network {metadata.network}; train or export it again"
         ) from None
     return network.eval(), metadata
+
+
+def load_either(name_or_file: str | Path, threads: int | None = None) -> tuple[Network | Session, Metadata]:
+    """As `load`; an .onnx file gives the session that runs it, with so many processor threads (see `Session`).
+
+    Raises:
+        InputError: the model cannot be loaded.
+    """
+    if Path(name_or_file).suffix != ".onnx":
+        return load(name_or_file)
+    session = Session(name_or_file, threads)
+    return session, Metadata.from_dict(session.metadata)
 
 
 def start_from(network: Network, name_or_file: str | Path) -> None:
