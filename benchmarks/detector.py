@@ -23,7 +23,8 @@ WIDTH, HEIGHT, FACE = 640, 480, 0.8  # the face fills about so much of an LFW pi
 def paste(face: np.ndarray, share: float, angle: float, rng: np.random.Generator) -> np.ndarray:
     """The face in the middle of a picture, `share` of its long side high, turned by `angle` degrees."""
     side = share * WIDTH / FACE
-    matrix = cv2.getRotationMatrix2D((face.shape[1] / 2, face.shape[0] / 2), angle, side / face.shape[0])
+    turn = cv2.getRotationMatrix2D((face.shape[1] / 2, face.shape[0] / 2), angle, side / face.shape[0])
+    matrix = np.asarray(turn, np.float64)
     matrix[:, 2] += np.array([WIDTH, HEIGHT]) / 2 - np.array(face.shape[1::-1]) / 2
     coarse = rng.integers(256, size=(6, 8, 3), dtype=np.uint8)
     picture = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)

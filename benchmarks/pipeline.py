@@ -112,7 +112,7 @@ def fer_worker() -> Worker:
         return [(corners(face["box"]), max(face["emotions"], key=face["emotions"].get)) for face in found]
 
     def classify(path: str) -> str:
-        crop = cv2.resize(cv2.imread(path, cv2.IMREAD_GRAYSCALE), (64, 64)).astype(np.float32)
+        crop = cv2.resize(np.asarray(cv2.imread(path, cv2.IMREAD_GRAYSCALE)), (64, 64)).astype(np.float32)
         return names[detector._classify_emotions(((crop / 255 - 0.5) * 2)[None])[0].argmax()]
 
     return Worker(recognize, classify, versions("fer", "tensorflow", "opencv-contrib-python"))

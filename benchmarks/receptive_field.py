@@ -65,7 +65,7 @@ def branch_fields(kernel: int, hierarchy: str, size: int, strides: list[int], pi
     network = MSANet(kernels=(kernel,), hierarchy=hierarchy, strides=strides, attention=False).eval()
     effective = centre(network, torch.randn(pictures, 3, size, size, requires_grad=True))
     positive(network)
-    network.maxpool = nn.AvgPool2d(3, 2, 1)  # sees the same square, and its gradient shows all of it
+    network.add_module("maxpool", nn.AvgPool2d(3, 2, 1))  # sees the same square, and its gradient shows all of it
     # Rows are enough, so the picture is high and narrow.
     high = torch.ones(1, 3, 2048, 32, dtype=torch.float64, requires_grad=True)
     return reach(centre(network, high)), core(effective.double())

@@ -28,7 +28,7 @@ def blur(crop: np.ndarray, sigma: float, sign: int) -> np.ndarray:
 
 def jpeg(crop: np.ndarray, quality: float, sign: int) -> np.ndarray:
     _, code = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-    return cv2.imdecode(code, cv2.IMREAD_COLOR)
+    return np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
 
 
 def brightness(crop: np.ndarray, amount: float, sign: int) -> np.ndarray:

@@ -24,7 +24,7 @@ def rate(network: str, recipe: Recipe, precision: torch.dtype, seconds: float) -
     """Training pictures a second, the best of three rounds: other work on the machine only slows it."""
     torch.manual_seed(0)
     model = create_network(network, recipe.num_classes, **recipe.network)
-    model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    model = model.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
     size = recipe.preprocessing.size
     images = torch.randn(recipe.batch_size, 3, size, size).to(memory_format=torch.channels_last)
@@ -34,7 +34,7 @@ def rate(network: str, recipe: Recipe, precision: torch.dtype, seconds: float) -
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
             logits = model(images)
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(logits.float(), targets).backward()
+        torch.autograd.backward(torch.nn.functional.cross_entropy(logits.float(), targets))
         optimizer.step()
 
     step()

@@ -61,7 +61,7 @@ def make(path: Path, lfw: Path, frames: int) -> None:
                 turn = cv2.getRotationMatrix2D((75, 75), 10 * float(np.sin(phase)), height / 115)
                 turn[:, 2] += np.array(centre) - 75
                 cv2.warpAffine(face, turn, (WIDTH, HEIGHT), picture, cv2.INTER_CUBIC, borderMode=cv2.BORDER_TRANSPARENT)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(picture, np.uint8), format="rgb24")))
         container.mux(stream.encode())
 
 
