@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from msanet import data, evaluate, weights
 from msanet.data.augmentation import Augmentation
-from msanet.data.samples import DataWarning, EpochSampler, FaceDataset, Sample, training_loader
+from msanet.data.samples import EpochSampler, FaceDataset, NoSplitWarning, Sample, training_loader
 from msanet.distill import Teachers
 from msanet.errors import InputError
 from msanet.expressions import expressions_for
@@ -384,7 +384,7 @@ class Run:
             return []
         options: dict[str, Any] = {"validation": 0} if "validation" in data.parse(self.extra)[1].held_out else {}
         with warnings.catch_warnings():  # it is not tested on
-            warnings.filterwarnings("ignore", ".* has no split of its own", DataWarning)
+            warnings.simplefilter("ignore", NoSplitWarning)
             return self.select(data.read(self.extra, "train", **options), self.extra)
 
     def logits(self, samples: Sequence[Sample]) -> np.ndarray:

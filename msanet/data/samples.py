@@ -38,6 +38,10 @@ class DataWarning(UserWarning):
         self.names = tuple(names)
 
 
+class NoSplitWarning(DataWarning):
+    """A data set without splits is trained on, whose test split holds the same pictures."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One labelled face. A reader whose pictures are not files of their own derives from it.
@@ -171,7 +175,9 @@ def warn_of_repeated(found: Sequence[Sample], total: int, other: str) -> None:
 def warn_of_no_split(root: Path) -> None:
     """Warn that what is trained on is all of a data set's pictures, its test split included."""
     warnings.warn(
-        DataWarning(f"{root} has no split of its own, so its test split holds the training pictures: test elsewhere"),
+        NoSplitWarning(
+            f"{root} has no split of its own, so its test split holds the training pictures: test elsewhere"
+        ),
         stacklevel=3,
     )
 
