@@ -34,7 +34,7 @@ from msanet.distill import Teachers
 from msanet.errors import InputError
 from msanet.expressions import expressions_for
 from msanet.images import replacing
-from msanet.models import Network, create_network
+from msanet.models import Network, create_network, network_arguments
 from msanet.predict import predict
 from msanet.preprocessing import Preprocessing, softmax
 
@@ -421,10 +421,12 @@ class Run:
 
     def write_weights(self, which: str) -> None:
         training = {**self.identity(), "epoch": len(self.rows), **environment()}
+        # with the defaults of today, so that the file outlives a change of them
+        arguments = {**network_arguments(self.name), **self.recipe.network}
         metadata = weights.Metadata(
             name=self.output.name,
             network=self.name,
-            arguments=self.recipe.network,
+            arguments={name: value for name, value in arguments.items() if value is not None},
             expressions=self.expressions,
             preprocessing=self.recipe.preprocessing,
             temperature=self.temperature,

@@ -107,7 +107,9 @@ def test_every_cell_is_kept_small_and_the_report_has_all_sets(finished):
 
 def test_the_figures_are_those_of_the_kept_predictions_and_of_the_weights(finished, ferplus):
     ablation = Ablation(f"ferplus:{ferplus}", ROWS, (0, 1), finished / "tiny.yaml", finished / "out")
-    scores = ablation.report()["rows"][0]["scores"]
+    plain = ablation.report()["rows"][0]
+    scores = plain["scores"]
+    assert plain["seconds"] == min(result.facts["seconds"] for result in ablation.results()["plain"].values())
     for measure in ("accuracy", "average_accuracy"):
         for part, entry in scores.items():
             values = []
@@ -440,9 +442,9 @@ def test_the_rows_of_the_published_ablation_can_be_trained(tmp_path):
             ).parameters()
         )
         for name, cells in ablation.cells.items()
-        if name in ("one_branch_wide", "msanet_equation")
+        if name in ("one_branch_wide", "msanet")
     }
-    assert parameters["one_branch_wide"] == pytest.approx(parameters["msanet_equation"], rel=0.01)
+    assert parameters["one_branch_wide"] == pytest.approx(parameters["msanet"], rel=0.01)
 
 
 # -- the command ------------------------------------------------------------------------------------------------------

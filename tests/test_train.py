@@ -25,7 +25,7 @@ from msanet import data, evaluate, weights
 from msanet.data.samples import DataWarning
 from msanet.errors import InputError
 from msanet.expressions import EXPRESSIONS
-from msanet.models import Network
+from msanet.models import Network, network_arguments
 from msanet.predict import predict
 from msanet.preprocessing import softmax
 from msanet.runtime import METADATA_KEY
@@ -312,6 +312,8 @@ def test_weights_say_what_they_were_made_of(learned, faces_folder):
     metadata = weights.load(learned[0] / "best.safetensors")[1]
     assert (metadata.name, metadata.network, metadata.expressions) == ("learned", NETWORK, EXPRESSIONS)
     assert metadata.preprocessing.size == 32
+    # also what no recipe named, so that another default makes no other network of the file
+    assert {**metadata.arguments, "stem_weights": None} == {**network_arguments(NETWORK), **TINY["network"]}
     assert metadata.training["data"] == "folder"
     assert metadata.training["recipe"]["learning_rate"] == 0.1
     assert str(faces_folder) not in metadata.to_json()  # whoever gets the weights need not know the folders

@@ -216,14 +216,22 @@ def test_saving_leaves_nothing_but_the_file(file):
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
+def test_others_may_read_the_file_as_they_may_any_other(file, tmp_path):
+    other = tmp_path / "other"
+    other.touch()
+    assert file.stat().st_mode == other.stat().st_mode
+
+
 def test_a_save_that_fails_leaves_the_file_as_it_was(network, file, monkeypatch):
     before = file.read_bytes()
 
-    def fail(tensors: object, path: Path, metadata: object) -> None:
-        Path(path).write_bytes(b"half")
+    write = Path.write_bytes
+
+    def fail(path: Path, content: bytes) -> int:
+        write(path, content[: len(content) // 2])
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(weights, "save_file", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(InputError, match="no space"):
         weights.save(file, network.state_dict(), METADATA)
     assert file.read_bytes() == before

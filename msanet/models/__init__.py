@@ -49,11 +49,13 @@ def create_network(name: str, num_classes: int = 7, **arguments: Any) -> Network
         raise InputError(f"network {name} cannot be made with {arguments}: {error}") from error
 
 
-def network_arguments(name: str) -> list[str]:
-    """Names of the arguments that a network of `NETWORKS` has besides `num_classes`."""
-    makers = (NETWORKS[name], MSANet) if name.startswith("msanet") else (NETWORKS[name],)
-    own = {argument: None for maker in makers for argument in inspect.signature(maker).parameters}
-    return [argument for argument in own if argument not in ("num_classes", "arguments")]
+def network_arguments(name: str) -> dict[str, Any]:
+    """The arguments that a network of `NETWORKS` has besides `num_classes`, with their defaults."""
+    own = dict(inspect.signature(NETWORKS[name]).parameters)
+    if own.pop("arguments", None):  # a form of MSANet with one branch
+        others = inspect.signature(MSANet).parameters
+        own |= {argument: others[argument] for argument in others if argument not in ("kernels", "attention")}
+    return {argument: parameter.default for argument, parameter in own.items() if argument != "num_classes"}
 
 
 def count_cost(network: Network, size: int) -> tuple[int, int]:

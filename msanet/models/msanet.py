@@ -99,7 +99,7 @@ class MSANet(Stem):
         *,
         kernels: Sequence[int] = (7, 5, 3),
         attention: bool = True,
-        hierarchy: str = "equation",
+        hierarchy: str = "res2net",
         num_subsets: int = 4,
         channels: Sequence[int] = (256, 512),
         strides: Sequence[int] = (2, 2),
