@@ -13,7 +13,8 @@ from msanet import __main__ as command
 from msanet.expressions import EXPRESSIONS
 from msanet.images import write
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 QUICK = (
     "epochs=1 small_epochs=0 warmup_epochs=0 batch_size=4 workers=0 precision=float32 "
     "preprocessing.size=32 preprocessing.resize=36"
@@ -55,6 +56,14 @@ def test_the_python_runs(workplace, capsys):
     (code,) = blocks("python")
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.split()[0] in EXPRESSIONS
+
+
+def test_the_ablation_is_that_of_the_results():
+    section = README[README.index("## The paper's claims") :].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ") and "---" not in line]
+    results = (ROOT / "benchmarks" / "results" / "ablation" / "ablation.md").read_text().splitlines()
+    assert len(lines) > 4
+    assert [line for line in lines if line not in results] == []
 
 
 def test_the_tree_names_every_module():
