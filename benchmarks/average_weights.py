@@ -14,9 +14,11 @@ from pathlib import Path
 
 from publish import shortened
 
-from msanet import data, evaluate, weights
+from msanet import data, weights
+from msanet.data.samples import targets_of
 from msanet.predict import predict
 from msanet.preprocessing import softmax
+from msanet.scores import fit_temperature, score
 
 
 def main() -> None:
@@ -43,9 +45,9 @@ def main() -> None:
 
     samples = data.read(arguments.data, "validation")
     logits = predict(network, samples, metadata.preprocessing, metadata.expressions, workers=2)
-    targets = evaluate.targets_of(samples, metadata.expressions)
-    temperature = evaluate.fit_temperature(logits, targets)
-    report = evaluate.score(softmax(logits, temperature), targets, metadata.expressions, model=arguments.output.stem)
+    targets = targets_of(samples, metadata.expressions)
+    temperature = fit_temperature(logits, targets)
+    report = score(softmax(logits, temperature), targets, metadata.expressions, model=arguments.output.stem)
     recorded = [[share, shortened(file)] for share, (_, file) in zip(shares, parts, strict=True)]
     metadata = replace(
         metadata,

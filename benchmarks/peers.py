@@ -21,11 +21,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from msanet import data, evaluate
+from msanet import data
 from msanet.expressions import expressions_for, restrict
 from msanet.preprocessing import Preprocessing, softmax
 from msanet.recognizer import model_path
 from msanet.runtime import Session
+from msanet.scores import score
 
 FER_ORDER = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 SEVEN = expressions_for(7)
@@ -107,7 +108,7 @@ def main() -> None:
                 probabilities.append(system.finish(output))
                 times.append((time.perf_counter() - start, done - ready))
             medians += (1000 * np.median(times, axis=0)).tolist()
-        report = evaluate.score(np.stack(probabilities), targets, SEVEN)
+        report = score(np.stack(probabilities), targets, SEVEN)
         scores = [f"{100 * value:.2f}" for value in (report.accuracy, report.average_accuracy)]
         print("\t".join([name, *scores, *(f"{value:.2f}" for value in medians)]), flush=True)
 

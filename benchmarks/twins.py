@@ -15,9 +15,11 @@ from collections import defaultdict
 
 import numpy as np
 
-from msanet import data, evaluate
+from msanet import data
 from msanet.data.ferplus import FOLDERS
 from msanet.data.samples import DataWarning, Sample, repeated
+from msanet.evaluate import examine
+from msanet.scores import score
 
 
 def main() -> None:
@@ -36,7 +38,7 @@ def main() -> None:
         f"{len(repeated(training, held_out))} of {len(training)} training pictures"
     )
 
-    evaluation = evaluate.examine(arguments.model, arguments.data, "test")
+    evaluation = examine(arguments.model, arguments.data, "test")
     report = evaluation.report
     twins = {sample.path for sample in repeated(evaluation.samples, training)}
     twin = np.array([sample.path in twins for sample in evaluation.samples])
@@ -51,11 +53,11 @@ def main() -> None:
 
     print("| test pictures | number | accuracy | average accuracy |\n| --- | ---: | ---: | ---: |")
     for name, chosen in (("all", np.ones_like(twin)), ("with a twin", twin), ("without", ~twin)):
-        part = evaluate.score(evaluation.probabilities[chosen], evaluation.targets[chosen], report.expressions)
+        part = score(evaluation.probabilities[chosen], evaluation.targets[chosen], report.expressions)
         cells = [
-            f"{100 * getattr(part, score):.2f} ({100 * low:.2f} to {100 * high:.2f})"
-            for score, (low, high) in part.intervals.items()
-            if score != "macro_f1"
+            f"{100 * getattr(part, measure):.2f} ({100 * low:.2f} to {100 * high:.2f})"
+            for measure, (low, high) in part.intervals.items()
+            if measure != "macro_f1"
         ]
         print(f"| {name} | {part.num_pictures} | {' | '.join(cells)} |")
 

@@ -28,12 +28,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from msanet import data, weights
-from msanet.data.samples import Sample
+from msanet.data.samples import Sample, targets_of
 from msanet.errors import InputError, require
-from msanet.evaluate import LEVEL, RESAMPLES, TAIL, score, targets_of
 from msanet.images import replacing
 from msanet.models import NETWORKS, Network, count_cost, create_network, network_arguments
 from msanet.preprocessing import softmax
+from msanet.scores import LEVEL, RESAMPLES, TAIL, score
 from msanet.train import Recipe, Run, environment, load_recipe, wrong_field
 
 MEASURES = {"accuracy": "Accuracy", "average_accuracy": "Average accuracy"}

@@ -18,8 +18,9 @@ from PIL import Image
 
 from msanet import data
 from msanet.drawing import lay_over
-from msanet.evaluate import BINS, TITLES, Evaluation, Report, measures, reliability
+from msanet.evaluate import Evaluation
 from msanet.images import replacing
+from msanet.scores import BINS, TITLES, Report, measures, reliability
 
 MISTAKES = 12
 """Mistakes shown, the most confident first."""

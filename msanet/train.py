@@ -27,9 +27,9 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from msanet import data, evaluate, weights
+from msanet import data, weights
 from msanet.data.augmentation import Augmentation
-from msanet.data.samples import EpochSampler, FaceDataset, NoSplitWarning, Sample, training_loader
+from msanet.data.samples import EpochSampler, FaceDataset, NoSplitWarning, Sample, targets_of, training_loader
 from msanet.distill import Teachers
 from msanet.errors import InputError
 from msanet.expressions import expressions_for
@@ -37,6 +37,7 @@ from msanet.images import replacing
 from msanet.models import Network, create_network, network_arguments
 from msanet.predict import predict
 from msanet.preprocessing import Preprocessing, softmax
+from msanet.scores import TITLES, Report, fit_temperature, score
 
 
 class Recipe(BaseModel):
@@ -284,7 +285,7 @@ class Run:
         state = {"identity": self.identity(), "rows": self.rows, "step": self.average.step}
         weights.save_tensors(self.checkpoint, tensors, {"run": json.dumps(state)})
 
-    def train(self) -> evaluate.Report:
+    def train(self) -> Report:
         """Train to the last epoch; returns the best epoch's validation report."""
         recipe, accelerator = self.recipe, self.accelerator
         samples = self.select(data.read(self.source, "train", **recipe.data))
@@ -329,7 +330,7 @@ class Run:
                     "epoch": epoch + 1,
                     "learning_rate": round(recipe.rate(epoch), 6),
                     "loss": round(loss, 5),
-                    **{name: round(getattr(report, name), 5) for name in evaluate.TITLES},
+                    **{name: round(getattr(report, name), 5) for name in TITLES},
                     "seconds": round(time.perf_counter() - started, 1),
                 }
                 self.rows.append(row)
@@ -397,13 +398,13 @@ class Run:
             accelerator=self.accelerator,
         )
 
-    def validate(self, samples: Sequence[Sample]) -> evaluate.Report:
+    def validate(self, samples: Sequence[Sample]) -> Report:
         logits = self.logits(samples)
-        targets = evaluate.targets_of(samples, self.expressions)
-        self.temperature = evaluate.fit_temperature(logits, targets)
+        targets = targets_of(samples, self.expressions)
+        self.temperature = fit_temperature(logits, targets)
         probabilities = softmax(logits, self.temperature)
         protocol = f"{self.source.partition(':')[0]} validation split, {len(samples)} pictures"
-        self.report = evaluate.score(probabilities, targets, self.expressions, protocol, self.output.name)
+        self.report = score(probabilities, targets, self.expressions, protocol, self.output.name)
         return self.report
 
     def finish_epoch(self) -> None:
@@ -449,7 +450,7 @@ class Run:
                 self.output.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
 
-    def finish(self, validation: Sequence[Sample]) -> evaluate.Report:
+    def finish(self, validation: Sequence[Sample]) -> Report:
         self.accelerator.wait_for_everyone()
         network, _ = weights.load(self.output / "best.safetensors")
         self.average.network.load_state_dict(network.state_dict())

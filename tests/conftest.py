@@ -1,4 +1,4 @@
-"""What several test files need: a tiny network in ONNX, and faces to look at."""
+"""What several test files need: tiny networks, and faces to look at."""
 
 from __future__ import annotations
 
@@ -112,6 +112,26 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_model(tmp_path: Path) -> Callable[..., Path]:
     """Writes further models; see `build_model`."""
     return lambda name="other.onnx", **arguments: build_model(tmp_path / name, **arguments)
+
+
+def build_weights(path: Path, network: str = "msanet", expressions: tuple[str, ...] = EXPRESSIONS) -> Path:
+    """Write the weights of an untrained network, seeded, for inputs of 32 x 32, mirrored views averaged."""
+    torch = pytest.importorskip("torch")
+    from msanet import weights
+    from msanet.models import create_network
+
+    torch.manual_seed(0)
+    arguments = {"channels": [16, 32]} if network != "resnet18" else {}
+    state = create_network(network, len(expressions), **arguments).state_dict()
+    preprocessing = Preprocessing(size=32, mirror=True)
+    weights.save(path, state, weights.Metadata("tiny", network, arguments, expressions, preprocessing))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """See `build_weights`; the name is one that a page has to escape."""
+    return build_weights(tmp_path_factory.mktemp("model") / "tiny <b>.safetensors")
 
 
 @pytest.fixture(scope="session")
@@ -239,6 +259,14 @@ def ferplus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_ferplus(tmp_path: Path) -> Path:
     """A tiny FERPlus to break."""
     return build_ferplus(tmp_path / "ferplus")
+
+
+@pytest.fixture(scope="session")
+def evaluation(tiny_weights: Path, ferplus: Path) -> Any:
+    """What `tiny_weights` says of the test split of `ferplus`: an `Evaluation`."""
+    from msanet.evaluate import examine
+
+    return examine(tiny_weights, f"ferplus:{ferplus}", workers=0)
 
 
 @pytest.fixture(scope="session")

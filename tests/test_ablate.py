@@ -19,8 +19,8 @@ from msanet import __main__ as command
 from msanet import ablate, weights
 from msanet.ablate import Ablation, Row, arguments_for, load_rows, map_sizes, network_rows, paired_difference
 from msanet.errors import InputError
-from msanet.evaluate import Report, score
 from msanet.models import count_cost, create_network
+from msanet.scores import Report, score
 from msanet.train import Run
 from tests.conftest import TINY_RECIPE
 

@@ -19,8 +19,8 @@ from msanet.ablate import MEASURES, TITLES
 from msanet.compare import MEASURED, compare, save, to_markdown
 from msanet.data import READERS
 from msanet.errors import InputError
-from msanet.evaluate import score
 from msanet.expressions import EXPRESSIONS
+from msanet.scores import score
 
 PUBLISHED = yaml.safe_load((Path(command.__file__).parent / "published.yaml").read_text())
 

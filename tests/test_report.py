@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from msanet import evaluate, weights
-from msanet.data.samples import DataWarning
 from msanet.errors import InputError
+from msanet.evaluate import examine
 from msanet.expressions import EXPRESSIONS
-from msanet.models import create_network
 from msanet.preprocessing import Preprocessing
 from msanet.report import MISTAKES, page, surest, views, write
+from tests.conftest import build_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -49,25 +46,6 @@ class Reader(HTMLParser):
 
     def having(self, name: str) -> list[dict[str, str | None]]:
         return [attributes for tag, attributes in self.tags if tag == name]
-
-
-def make(path: Path, network: str = "msanet", expressions: tuple[str, ...] = EXPRESSIONS) -> Path:
-    torch.manual_seed(0)
-    arguments = {"channels": [16, 32]} if network != "resnet18" else {}
-    state = create_network(network, len(expressions), **arguments).state_dict()
-    preprocessing = Preprocessing(size=32, mirror=True)
-    weights.save(path, state, weights.Metadata("tiny", network, arguments, expressions, preprocessing))
-    return path
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory, one_thread) -> Path:
-    return make(tmp_path_factory.mktemp("model") / "tiny <b>.safetensors")
-
-
-@pytest.fixture(scope="module")
-def evaluation(model, ferplus) -> evaluate.Evaluation:
-    return evaluate.examine(model, f"ferplus:{ferplus}", workers=0)
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +111,10 @@ def test_evidence_is_that_of_the_answer(evaluation):
 
 
 def test_a_network_without_attention_and_a_file_without_maps_have_pages_too(ferplus, tmp_path, make_model):
-    plain = evaluate.examine(make(tmp_path / "x.safetensors", "resnet18"), f"ferplus:{ferplus}", workers=0)
+    plain = examine(build_weights(tmp_path / "x.safetensors", "resnet18"), f"ferplus:{ferplus}", workers=0)
     assert "branch" not in Reader(page(plain)).text.replace("each branch", "")
     onnx = make_model(preprocessing=Preprocessing(size=32))  # evidence, but no attention
-    assert "for neutral" in page(evaluate.examine(onnx, f"ferplus:{ferplus}", workers=0))
+    assert "for neutral" in page(examine(onnx, f"ferplus:{ferplus}", workers=0))
 
 
 def test_write_is_whole_or_not_at_all(evaluation, tmp_path):
@@ -145,66 +123,3 @@ def test_write_is_whole_or_not_at_all(evaluation, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
         write(tmp_path / "file" / "report.html", evaluation)
-
-
-# -- what is evaluated (evaluate.examine) -----------------------------------------------------------------------------
-
-
-def test_the_test_split_brings_its_subsets(evaluation, model, ferplus):
-    subsets = evaluation.report.subsets
-    assert list(subsets) == [
-        f"{name}{own}" for name in ("pose30", "pose45", "occlusion") for own in ("", ", labels of the list")
-    ]
-    alone = evaluate.evaluate(model, f"ferplus:{ferplus}", "test", "pose30", workers=0)
-    np.testing.assert_array_equal(alone.confusion, subsets["pose30"].confusion)
-    own = subsets["pose30, labels of the list"]
-    assert own.pictures.tolist() == [2, 0, 1, 0, 0, 0, 0, 0]  # 44's label is another there
-    assert evaluate.evaluate(model, f"ferplus:{ferplus}", "validation", workers=0).subsets == {}
-    assert alone.subsets == {}
-    assert evaluation.report.to_dict()["subsets"]["pose45"]["num_pictures"] == 1
-    assert "| pose45 | 1 |" in evaluation.report.to_markdown()
-
-
-def test_a_list_that_cannot_be_read_is_left_out_with_a_warning(model, own_ferplus):
-    (own_ferplus / "subsets" / "pose_45_ferplus_list.txt").write_text("?\n")
-    with pytest.warns(UserWarning, match=r"pose45 is left out: .*line 1"):
-        report = evaluate.evaluate(model, f"ferplus:{own_ferplus}", workers=0)
-    assert not any("pose45" in name for name in report.subsets)
-
-
-def test_eight_expressions_on_a_set_of_seven(model, make_faces):
-    root = make_faces({"test": 2})
-    eight = evaluate.examine(model, f"folder:{root}", workers=0)
-    for path in (root / "test" / "contempt").iterdir():
-        path.unlink()
-    seven = evaluate.examine(model, f"folder:{root}", workers=0)
-    assert seven.report.expressions == EXPRESSIONS[:7]
-    assert "the model's contempt left out and the rest normalised" in seven.report.protocol
-    kept = eight.probabilities[:14, :7]
-    np.testing.assert_allclose(seven.probabilities, kept / kept.sum(axis=1, keepdims=True), atol=1e-5)
-    np.testing.assert_allclose(seven.probabilities.sum(axis=1), 1, atol=1e-5)
-
-
-def test_seven_classes_can_be_asked_for(model, ferplus):
-    report = evaluate.evaluate(model, f"ferplus:{ferplus}", "test", None, 7, workers=0)
-    assert report.expressions == EXPRESSIONS[:7]
-    assert report.num_pictures == 7
-    assert "1 pictures of other expressions" in report.protocol
-    with pytest.raises(InputError, match="num_classes is 5"):
-        evaluate.evaluate(model, f"ferplus:{ferplus}", classes=5, workers=0)
-
-
-def test_seven_expressions_on_a_set_of_eight(ferplus, tmp_path):
-    seven = make(tmp_path / "seven.safetensors", "msanet_ms", EXPRESSIONS[:7])
-    report = evaluate.evaluate(seven, f"ferplus:{ferplus}", workers=0)
-    assert report.num_pictures == 7
-    assert "1 pictures of other expressions than the model's are left out" in report.protocol
-    assert "normalised" not in report.protocol
-
-
-def test_what_the_reader_warned_of_stands_in_the_protocol(model, own_ferplus):
-    (own_ferplus / "FER2013Test" / "fer0000047.png").unlink()
-    (own_ferplus / "subsets" / "occlusion_ferplus_list.txt").unlink()
-    with pytest.warns(DataWarning, match="1 of 8 listed pictures are missing"):
-        report = evaluate.evaluate(model, f"ferplus:{own_ferplus}", workers=0)
-    assert "1 of 8 listed pictures are missing and left out, the first fer0000047.png" in report.protocol

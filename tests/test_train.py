@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from msanet import data, evaluate, weights
+from msanet import data, weights
 from msanet.data.samples import DataWarning
 from msanet.errors import InputError
 from msanet.expressions import EXPRESSIONS
@@ -29,6 +29,7 @@ from msanet.models import Network, network_arguments
 from msanet.predict import predict
 from msanet.preprocessing import softmax
 from msanet.runtime import METADATA_KEY
+from msanet.scores import Report, fit_temperature, score
 from msanet.train import Average, Recipe, Run, load_recipe, mix, recipe_names
 from tests.conftest import TINY_RECIPE
 
@@ -248,7 +249,7 @@ def rows_of(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def learned(faces_folder, tmp_path_factory, one_thread) -> tuple[Path, evaluate.Report]:
+def learned(faces_folder, tmp_path_factory, one_thread) -> tuple[Path, Report]:
     """A run of twelve epochs over 32 pictures, and what it returned."""
     output = tmp_path_factory.mktemp("runs") / "learned"
     run = start(f"folder:{faces_folder}", output, epochs=12, learning_rate=0.1, ema=0.9, select="macro_f1")
@@ -302,10 +303,10 @@ def test_the_best_epoch_is_the_first_with_the_highest_selected_score_on_validati
     samples = data.read(source, "validation")
     targets = np.array([EXPRESSIONS.index(sample.expression) for sample in samples])
     logits = predict(network, samples, metadata.preprocessing, metadata.expressions)
-    report = evaluate.score(softmax(logits, metadata.temperature), targets, metadata.expressions)
+    report = score(softmax(logits, metadata.temperature), targets, metadata.expressions)
     assert report.macro_f1 == pytest.approx(max(scores), abs=1e-4)
     assert report.confusion.tolist() == metadata.scores["validation"]["confusion"]
-    assert metadata.temperature == pytest.approx(evaluate.fit_temperature(logits, targets), rel=1e-3)
+    assert metadata.temperature == pytest.approx(fit_temperature(logits, targets), rel=1e-3)
 
 
 def test_weights_say_what_they_were_made_of(learned, faces_folder):
@@ -402,7 +403,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, moment: str, number: int) -> None
     owner, name = {
         "step": (Average, "update"),
         "before the best weights": (Run, "write_weights"),
-        "after the best weights": (evaluate.Report, "save"),
+        "after the best weights": (Report, "save"),
         "before the checkpoint": (Run, "save"),
         "before the next epoch": (Run, "epoch"),
     }[moment]

@@ -105,6 +105,11 @@ def count(samples: Sequence[Sample], expressions: Sequence[str] = EXPRESSIONS) -
     return {name: counts[name] for name in expressions}
 
 
+def targets_of(samples: Sequence[Sample], expressions: Sequence[str]) -> np.ndarray:
+    """int64 [N], the place of each sample's label in `expressions`."""
+    return np.array([expressions.index(sample.expression) for sample in samples], np.int64)
+
+
 def unique(samples: Sequence[Sample], path: Path) -> list[Sample]:
     """The samples without those whose picture and box came before; a warning counts these.
 
