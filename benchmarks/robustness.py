@@ -17,18 +17,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import msanet
-from msanet import data
+from msanet import data, preprocessing
 
 Change = Callable[[np.ndarray, float, int], np.ndarray]
 
 
 def blur(crop: np.ndarray, sigma: float, sign: int) -> np.ndarray:
-    return cv2.GaussianBlur(crop, (0, 0), sigma * crop.shape[0] / 48)
+    return preprocessing.blur(crop, sigma / 48)
 
 
 def jpeg(crop: np.ndarray, quality: float, sign: int) -> np.ndarray:
-    _, code = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-    return np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
+    return preprocessing.compress(crop, int(quality))
 
 
 def brightness(crop: np.ndarray, amount: float, sign: int) -> np.ndarray:

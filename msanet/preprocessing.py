@@ -126,8 +126,7 @@ class Preprocessing:
         """Blur (`amount` -1..0) or sharpen (0..1) an image uint8 [H, W, 3] by a Gaussian of up to 1/32 of its side."""
         import cv2
 
-        sigma = max(abs(amount) if amount < 0 else 0.5, 1e-3) * image.shape[0] / 32
-        blurred = cv2.GaussianBlur(image, (0, 0), sigma)
+        blurred = blur(image, (abs(amount) if amount < 0 else 0.5) / 32)
         if amount < 0:
             return blurred
         return cv2.addWeighted(image, 1 + 2 * amount, blurred, -2 * amount, 0)
@@ -193,6 +192,21 @@ class Preprocessing:
             if name in values:
                 values[name] = tuple(float(value) for value in values[name])
         return cls(**values, framing=Framing(**framing))
+
+
+def blur(image: np.ndarray, part: float) -> np.ndarray:
+    """An image uint8 [H, W, 3] through a Gaussian whose standard deviation is `part` of its height."""
+    import cv2
+
+    return cv2.GaussianBlur(image, (0, 0), max(part, 1e-5) * image.shape[0])
+
+
+def compress(image: np.ndarray, quality: int) -> np.ndarray:
+    """An image uint8 [H, W, 3] as it comes back from JPEG of a quality of 0..100."""
+    import cv2
+
+    _, code = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
+    return np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:

@@ -654,6 +654,8 @@ def test_the_default_augmentation_is_the_preprocessing_itself(height, width, res
         {"sharpness": 1.0},
         {"noise": 0.2},
         {"erase": 1.0},
+        {"bar": 1.0},
+        {"degrade": 1.0},
         {"crop": "corners"},
     ],
 )
@@ -665,6 +667,27 @@ def test_each_field_changes_the_picture(field):
     assert sum((result != plain).any() for result in results) >= 3  # the centre may be drawn
     again = Augmentation(**field)(crop, preprocessing, np.random.default_rng(0))
     np.testing.assert_array_equal(again, results[0])
+
+
+def test_a_bar_hides_a_band_over_the_whole_width():
+    preprocessing, crop = Preprocessing(size=64), np.full((64, 64, 3), 100, np.uint8)
+    heights = set()
+    for seed in range(50):
+        hidden = (Augmentation(bar=1)(crop, preprocessing, np.random.default_rng(seed)) != crop).any(axis=2)
+        rows = np.flatnonzero(hidden.any(axis=1))
+        assert hidden[rows].mean() > 0.95  # noise may hit the old value
+        assert len(rows) == rows[-1] - rows[0] + 1
+        heights.add(len(rows))
+    assert min(heights) < 8
+    assert 16 < max(heights) <= 22
+
+
+def test_degrading_takes_detail_and_keeps_the_mean():
+    preprocessing, crop = Preprocessing(size=64, gray=True), noise(64, 64)
+    plain = preprocessing.fit(crop)
+    results = [Augmentation(degrade=1)(crop, preprocessing, np.random.default_rng(seed)) for seed in range(20)]
+    assert all(abs(result.mean() - plain.mean()) < 8 for result in results)
+    assert np.median([result.std() for result in results]) < 0.8 * plain.std()
 
 
 def test_a_flip_is_the_mirror_image():
@@ -707,6 +730,8 @@ def test_corner_crops_are_the_four_corners_and_the_centre():
         sharpness=st.floats(0, 1),
         noise=st.floats(0, 1),
         erase=st.floats(0, 1),
+        bar=st.floats(0, 1),
+        degrade=st.floats(0, 1),
     ),
     st.integers(4, 90),
     st.integers(4, 90),

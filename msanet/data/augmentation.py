@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from msanet.preprocessing import Preprocessing
+from msanet.preprocessing import Preprocessing, blur, compress
 
 
 class Augmentation(BaseModel):
@@ -27,6 +27,9 @@ class Augmentation(BaseModel):
         sharpness: probability of a change of sharpness: half of them blur, half sharpen.
         noise: largest standard deviation of Gaussian noise, of values in 0..1.
         erase: probability that a rectangle of 2 to 20 % of the area is overwritten by grey or noise.
+        bar: probability that a band over the whole width, 5 to 35 % of the height, is overwritten likewise.
+        degrade: probability that the crop comes as from a poor source: half of them blurred by a Gaussian of up to 1/16
+            of the side, half through JPEG of quality 3 to 50.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,10 +46,15 @@ class Augmentation(BaseModel):
     sharpness: float = Field(0.0, ge=0, le=1)
     noise: float = Field(0.0, ge=0, le=1)
     erase: float = Field(0.0, ge=0, le=1)
+    bar: float = Field(0.0, ge=0, le=1)
+    degrade: float = Field(0.0, ge=0, le=1)
 
     def __call__(self, crop: np.ndarray, preprocessing: Preprocessing, rng: np.random.Generator) -> np.ndarray:
         """Crop RGB uint8 [H, W, 3] -> RGB uint8 [size, size, 3], ready for `preprocessing.normalize`."""
         size = preprocessing.size
+        if self.degrade and rng.random() < self.degrade:
+            blurred = rng.random() < 0.5
+            crop = blur(crop, rng.uniform(0, 1 / 16)) if blurred else compress(crop, int(rng.integers(3, 51)))
         if self.rotation or self.shift or self.scale > 1 or self.stretch > 1:
             image = preprocessing.warp(crop, self.matrix(rng))
         else:
@@ -89,14 +97,22 @@ class Augmentation(BaseModel):
         return image
 
     def hide(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Overwrite a rectangle."""
-        if rng.random() >= self.erase:
-            return image
+        """Overwrite a rectangle, a band, or both."""
         size = image.shape[0]
-        area, aspect = rng.uniform(0.02, 0.2), np.exp(rng.uniform(-1, 1))
-        height, width = (max(int(size * min((area * ratio) ** 0.5, 1)), 1) for ratio in (aspect, 1 / aspect))
-        top, left = rng.integers(size - height + 1), rng.integers(size - width + 1)
-        fill = rng.integers(256, size=(height, width, 1)) if rng.random() < 0.5 else rng.integers(256)
-        image = image.copy()
-        image[top : top + height, left : left + width] = fill
+        if rng.random() < self.erase:
+            area, aspect = rng.uniform(0.02, 0.2), np.exp(rng.uniform(-1, 1))
+            height, width = (max(int(size * min((area * ratio) ** 0.5, 1)), 1) for ratio in (aspect, 1 / aspect))
+            image = overwrite(image, height, width, rng)
+        if self.bar and rng.random() < self.bar:
+            image = overwrite(image, max(int(size * rng.uniform(0.05, 0.35)), 1), size, rng)
         return image
+
+
+def overwrite(image: np.ndarray, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """A copy of an image uint8 [size, size, 3] with grey or noise in a rectangle somewhere."""
+    size = image.shape[0]
+    top, left = rng.integers(size - height + 1), rng.integers(size - width + 1)
+    fill = rng.integers(256, size=(height, width, 1)) if rng.random() < 0.5 else rng.integers(256)
+    image = image.copy()
+    image[top : top + height, left : left + width] = fill
+    return image
