@@ -6,11 +6,17 @@
 DIR holds images/ and faces.csv. benchmarks/lfw_votes.csv names rows of faces.csv, from 0, and the votes of three
 annotators (copies of the language model that writes this project) who looked at the crops independently of one
 another: three votes each, all to one expression, or two to the likelier and one to the other of two. They looked at
-1,623 faces, drawn in two rounds: those with rare weak labels, those that a model gave the most anger, sadness,
-surprise, fear or disgust relative to its mean over LFW, and those of which it and the weak label disagreed or it was
-unsure. That model was `accurate` of November 2026 first, and the same after three epochs with the first 867 then.
+faces drawn in three rounds. The first two, 1,623 faces: those with rare weak labels, those that a model gave the most
+anger, sadness, surprise, fear or disgust relative to its mean over LFW, and those of which it and the weak label
+disagreed or it was unsure; that model was `accurate` of November 2026 first, and the same after three epochs with the
+first 867 then. The third: one look at each of the other 7,043 faces picked those that show anything but a plain neutral
+or a broad smile, and those of which that look and the model disagree; 200 plain neutral ones were mixed among them.
 Faces of which no expression has five of the nine votes are left out. To them come faces drawn at random of which the
 weak label and --model agree, neutral and happiness, until there are --common of each.
+
+An eighth of the people, drawn by their names, are the split "validation", on which runs are compared:
+
+    msanet evaluate --data list:natural/faces.csv --split validation --model ...
 
 Nobody of benchmarks/lfw_labels.csv, on which natural.py scores models, is among them.
 """
@@ -19,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -54,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lfw", required=True, type=Path)
     parser.add_argument("--output", required=True, type=Path)
-    parser.add_argument("--common", type=int, default=600, help="pictures of neutral and of happiness")
+    parser.add_argument("--common", type=int, default=1000, help="pictures of neutral and of happiness")
     parser.add_argument("--model", default="accurate")
     arguments = parser.parse_args()
 
@@ -68,7 +75,8 @@ def main() -> None:
     def keep(row: int, crop: np.ndarray, votes: dict[str, float]) -> None:
         with replacing(arguments.output / f"{row:05d}.png") as path:
             Image.fromarray(crop).save(path, "PNG")
-        lines.append({"picture": f"{row:05d}.png", **votes})
+        split = "train" if zlib.crc32(faces[row]["person"].encode()) % 8 else "validation"
+        lines.append({"picture": f"{row:05d}.png", "split": split, **votes})
         counts[max(votes, key=votes.__getitem__)] += 1
 
     voted = rows_of(FOLDER / "lfw_votes.csv")
@@ -97,7 +105,7 @@ def main() -> None:
             keep(row, crop, {name: float(name == weak) for name in EXPRESSIONS})
 
     with replacing(arguments.output / "faces.csv") as path, path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["picture", *EXPRESSIONS])
+        writer = csv.DictWriter(file, ["picture", "split", *EXPRESSIONS])
         writer.writeheader()
         writer.writerows(lines)
     print(f"{len(lines)} faces:", ", ".join(f"{counts[name]} {name}" for name in EXPRESSIONS))
