@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import yaml
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import Tensor, nn
 
 from msanet import data, weights
@@ -50,7 +50,7 @@ class Row(BaseModel):
         network: name of a network.
         settings: changes of the recipe, each "field=value" as `msanet train --set` takes them.
         seeds: of its runs; empty: those of the command.
-        against: name of the row that it is compared with; "": the row above.
+        against: name of the row that it is compared with, or a list of such names; empty: the row above.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,7 +59,12 @@ class Row(BaseModel):
     network: str
     settings: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
-    against: str = ""
+    against: tuple[str, ...] = ()
+
+    @field_validator("against", mode="before")
+    @classmethod
+    def one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
 
 def network_rows(names: Sequence[str]) -> list[Row]:
@@ -188,8 +193,9 @@ class Ablation:
         if not rows or not all(row.seeds or seeds for row in rows):
             raise InputError("an ablation needs at least one row, and a seed for each")
         for row in rows:
-            if row.against and row.against not in names:
-                raise InputError(f"row {row.name} is compared with {row.against}, which is not a row: name one of them")
+            for other in row.against:
+                if other not in names:
+                    raise InputError(f"row {row.name} is compared with {other}, which is not a row: name one of them")
         common = load_recipe(recipe, settings)
         self.recipe_name = str(recipe)
         self.cells: dict[str, list[Cell]] = {}
@@ -339,7 +345,7 @@ class Ablation:
                 **row.model_dump(mode="json"),
                 "seeds": [seed for seed in seeds if seed in finished[row.name]],
                 "unfinished": [seed for seed in seeds if seed not in finished[row.name]],
-                "against": row.against or (self.rows[place - 1].name if place else ""),
+                "against": list(row.against) or [above.name for above in self.rows[:place][-1:]],
             }
             if results:
                 entry |= {name: results[0].facts[name] for name in ("parameters", "multiply_adds", "maps")}
@@ -347,8 +353,8 @@ class Ablation:
                 # the fastest run: other work on the machine only slows it
                 entry["seconds"] = min(result.facts["seconds"] for result in results)
                 entry["scores"] = {name: spread(results, name) for name in TITLES if in_all(results, name)}
-                others = list(finished.get(entry["against"], {}).values())
-                entry["differences"] = differences(results, others)
+                compared = {name: differences(results, list(finished[name].values())) for name in entry["against"]}
+                entry["differences"] = {name: found for name, found in compared.items() if found}
             rows.append(entry)
         pictures = {
             name: int(result.sets[name].sum())
@@ -549,9 +555,9 @@ def to_markdown(report: Mapping[str, Any]) -> str:
             for row in rows
         ]
         compared = [
-            (row["name"], row["against"], *(in_points(row["differences"].get(name), measure) for name in sets))
+            (row["name"], other, *(in_points(found.get(name), measure) for name in sets))
             for row in rows
-            if row["differences"]
+            for other, found in row["differences"].items()
         ]
         heads = [TITLES[name] for name in sets]
         lines += ["", f"## {title}, %", "", *table(("Row", "Seeds", *heads), scores)]

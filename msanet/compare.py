@@ -121,12 +121,12 @@ def from_ablation(report: Mapping[str, Any]) -> tuple[dict[tuple[str, int], dict
             },
             "note": f"recipe {report['recipe']}, {number} seed{'s' if number > 1 else ''}",
         }
-        if row["differences"]:
+        for other, parts in row["differences"].items():
             scores = {}
-            for part, measures in row["differences"].items():
+            for part, measures in parts.items():
                 difference, *interval = (100 * value for value in measures["accuracy"])
                 scores[part] = {"value": difference, "interval": interval}
-            changes.append({"change": f"{row['name']} against {row['against']}", "from": MEASURED, "scores": scores})
+            changes.append({"change": f"{row['name']} against {other}", "from": MEASURED, "scores": scores})
     return rows, changes
 
 

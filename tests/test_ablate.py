@@ -97,11 +97,11 @@ def test_every_cell_is_kept_small_and_the_report_has_all_sets(finished):
     report = json.loads((finished / "out" / "ablation.json").read_text())
     assert report["pictures"] == {"test": 8, "pose30": 3, "pose45": 1, "occlusion": 4}
     plain, attention = report["rows"]
-    assert (plain["seeds"], attention["seeds"], attention["against"]) == ([0, 1], [0], "plain")
+    assert (plain["seeds"], attention["seeds"], attention["against"]) == ([0, 1], [0], ["plain"])
     assert plain["maps"] == [4, 2]
     network = create_network("msanet_ms", 8, channels=[16, 32], strides=[1, 2])
     assert (plain["parameters"], plain["multiply_adds"]) == count_cost(network, 32)
-    assert set(plain["scores"]) == set(attention["differences"]) == {"test", "pose30", "pose45", "occlusion"}
+    assert set(plain["scores"]) == set(attention["differences"]["plain"]) == {"test", "pose30", "pose45", "occlusion"}
     assert (finished / "out" / "ablation.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -297,17 +297,19 @@ def test_the_tables_have_a_line_for_each_row_and_say_how_many_seeds(finished):
         assert len({len(cells) for cells in lines}) == 1
 
 
-def test_a_row_is_compared_with_the_one_above_or_the_one_it_names(finished):
+def test_a_row_is_compared_with_the_one_above_or_those_it_names(finished):
     rows = (
         Row(name="attention", network="msanet_ms_as", seeds=(0,), against="plain"),
         Row(name="plain", network="msanet_ms"),
+        Row(name="again", network="msanet_ms", against=["attention", "plain"]),
     )
     report = Ablation("ferplus:nowhere", rows, (0, 1), finished / "tiny.yaml", finished / "out").report()
-    first, second = report["rows"]
-    assert (first["against"], second["against"]) == ("plain", "attention")
-    for part, measures in first["differences"].items():
+    first, second, third = report["rows"]
+    assert (first["against"], second["against"], third["against"]) == (["plain"], ["attention"], ["attention", "plain"])
+    assert "differences" not in third  # it is not trained
+    for part, measures in first["differences"]["plain"].items():
         for measure, values in measures.items():
-            assert values[0] == pytest.approx(-second["differences"][part][measure][0])
+            assert values[0] == pytest.approx(-second["differences"]["attention"][part][measure][0])
 
 
 # -- paired bootstrap -------------------------------------------------------------------------------------------------

@@ -50,16 +50,16 @@ def results(tmp_path) -> Path:
     replace(report, subsets=parts).save(tmp_path / "mine")
     entry = {"mean": 0.8, "deviation": None, "values": [0.8]}
     spread = {"mean": 0.75, "deviation": 0.01, "values": [0.74, 0.76]}
-    row: dict[str, Any] = {"name": "one", "classes": 8, "seeds": [0, 1], "against": "", "differences": {}}
+    row: dict[str, Any] = {"name": "one", "classes": 8, "seeds": [0, 1], "against": [], "differences": {}}
     rows = [
         row | {"scores": {"test": dict.fromkeys(MEASURES, spread)}},
         row
         | {
             "name": "two",
             "seeds": [0],
-            "against": "one",
+            "against": ["one"],
             "scores": {"test": dict.fromkeys(MEASURES, entry)},
-            "differences": {"test": {measure: [0.05, 0.01, 0.09] for measure in MEASURES}},
+            "differences": {"one": {"test": {measure: [0.05, 0.01, 0.09] for measure in MEASURES}}},
         },
         row | {"name": "three", "seeds": []},
     ]
