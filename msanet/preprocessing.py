@@ -205,7 +205,7 @@ def compress(image: np.ndarray, quality: int) -> np.ndarray:
     """An image uint8 [H, W, 3] as it comes back from JPEG of a quality of 0..100."""
     import cv2
 
-    _, code = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
+    _, code = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
 
 
