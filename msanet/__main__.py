@@ -173,7 +173,7 @@ def train(
     if run.accelerator.is_main_process:
         typer.echo(report.to_markdown())
         typer.echo(f"weights: {output / 'best.safetensors'}")
-    run.accelerator.end_training()  # gloo's threads abort a process that ends with its group open
+    run.accelerator.end_training()  # a process that ends with its group open may abort
 
 
 @app.command()
