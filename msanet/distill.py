@@ -14,7 +14,7 @@ from msanet.runtime import Session
 
 
 class Teachers:
-    """One or more trained models that look at the very pictures the student sees, augmentation and mixup included.
+    """One or more trained models whose answers become targets (`Recipe.teacher_sees`: to which pictures).
 
     A teacher of another input size gets them resized; colours and normalisation must be the student's.
 

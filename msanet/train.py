@@ -29,7 +29,15 @@ from torch import Tensor, nn
 
 from msanet import data, weights
 from msanet.data.augmentation import Augmentation
-from msanet.data.samples import EpochSampler, FaceDataset, NoSplitWarning, Sample, targets_of, training_loader
+from msanet.data.samples import (
+    EpochSampler,
+    FaceDataset,
+    NoSplitWarning,
+    Sample,
+    evaluation_loader,
+    targets_of,
+    training_loader,
+)
 from msanet.distill import Teachers
 from msanet.errors import InputError
 from msanet.expressions import expressions_for
@@ -63,6 +71,8 @@ class Recipe(BaseModel):
         soft_targets: learn the annotators' vote distribution where there is one.
         teachers: shipped models' names, .safetensors or .onnx files to learn from as well, see `Teachers`.
         teacher_share: of the target that the teachers give; of extra pictures they give nothing.
+        teacher_sees: "augmented": the very picture that is learnt, mixup included; "original": the crop as it is and
+            its mirror image, once before training, so that augmentation may hide what the answer rests on.
         balance: of the expressions, see `EpochSampler`.
         extra_share: part of the pictures shown that comes from the extra data set, where there is one.
         mixup: parameter of the Beta distribution that mixes pairs of pictures; 0 mixes none.
@@ -99,6 +109,7 @@ class Recipe(BaseModel):
     soft_targets: bool = False
     teachers: tuple[str, ...] = ()
     teacher_share: float = Field(0.5, ge=0, le=1)
+    teacher_sees: Literal["augmented", "original"] = "augmented"
     balance: float = Field(0.0, ge=0, le=1)
     extra_share: float = Field(0.1, gt=0, lt=1)
     mixup: float = Field(0.0, ge=0)
@@ -303,6 +314,7 @@ class Run:
             seed=recipe.seed,
             small=(recipe.small_size, recipe.small_epochs),
             shares=[label_share] * len(samples) + [1.0] * len(extra),
+            opinions=self.opinions(samples) if recipe.teacher_sees == "original" else None,
         )
         share = recipe.extra_share if extra else 0.0
         sampler = EpochSampler(samples, recipe.balance, recipe.seed, extra, share)
@@ -356,7 +368,7 @@ class Run:
             images = images.to(memory_format=torch.channels_last)
             with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
                 logits = network(images)
-                if recipe.teachers:
+                if recipe.teachers and recipe.teacher_sees == "augmented":
                     targets = targets + (1 - targets.sum(dim=1, keepdim=True)) * self.teachers(images)
             loss = recipe.beta * nn.functional.cross_entropy(
                 logits.float(), targets, label_smoothing=recipe.label_smoothing
@@ -387,6 +399,17 @@ class Run:
         with warnings.catch_warnings():  # it is not tested on
             warnings.simplefilter("ignore", NoSplitWarning)
             return self.select(data.read(self.extra, "train", **options), self.extra)
+
+    def opinions(self, samples: Sequence[Sample]) -> np.ndarray | None:
+        """The teachers' probabilities for the pictures as they are, float32 [N, K]; None without teachers."""
+        if not self.recipe.teachers:
+            return None
+        dataset = FaceDataset(samples, self.recipe.preprocessing, self.expressions)
+        opinions = []
+        for images, _ in evaluation_loader(dataset, workers=self.recipe.workers):
+            images = images.to(self.accelerator.device)
+            opinions.append((self.teachers(images) + self.teachers(images.flip(3))) / 2)
+        return torch.cat(opinions).cpu().numpy()
 
     def logits(self, samples: Sequence[Sample]) -> np.ndarray:
         return predict(

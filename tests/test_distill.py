@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from msanet import weights
+from msanet import data, weights
+from msanet.data.samples import FaceDataset
 from msanet.distill import Teachers
 from msanet.errors import InputError
 from msanet.export import export
@@ -96,10 +97,12 @@ FEW = [
 """Changes of the recipe `default` with which it learns from a few pictures in seconds."""
 
 
-def test_a_student_believes_its_teacher(save_teacher, faces_folder, tmp_path: Path):
+@pytest.mark.parametrize("sees", ["augmented", "original"])
+def test_a_student_believes_its_teacher(save_teacher, faces_folder, tmp_path: Path, sees):
     # The labels are spread evenly, so only the teacher can make all predictions fear.
     teacher = save_teacher("fearful", favorite="fear")
     settings = [f"teachers=[{teacher}]", "teacher_share=1", "network={channels: [16, 32], strides: [1, 2]}"]
+    settings.append(f"teacher_sees={sees}")
     run = Run(f"folder:{faces_folder}", "msanet_ms_as", load_recipe("default", [*FEW, *settings]), tmp_path / "run")
     report = run.train()
     predicted = report.confusion.sum(axis=0)
@@ -107,16 +110,37 @@ def test_a_student_believes_its_teacher(save_teacher, faces_folder, tmp_path: Pa
     assert np.isfinite(report.accuracy)
 
 
-def test_of_extra_pictures_the_teacher_is_not_asked(save_teacher, make_faces, tmp_path: Path):
+@pytest.mark.parametrize("sees", ["augmented", "original"])
+def test_of_extra_pictures_the_teacher_is_not_asked(save_teacher, make_faces, tmp_path: Path, sees):
     """It calls all fear; anger, of which the extra set alone has pictures, is learnt all the same."""
     teacher = save_teacher("fearful", favorite="fear")
     folder, extra = make_faces({"train": 4, "validation": 2}), tmp_path / "extra"
     extra.mkdir()
     (folder / "train" / "anger").rename(extra / "anger")
     settings = [f"teachers=[{teacher}]", "teacher_share=1", "network={channels: [16, 32], strides: [1, 2]}"]
+    settings.append(f"teacher_sees={sees}")
     recipe = load_recipe("default", [*FEW, *settings, "epochs=12", "extra_share=0.3", "learning_rate=0.1"])
     run = Run(f"folder:{folder}", "msanet_ms_as", recipe, tmp_path / "run", extra=f"folder:{extra}")
     confusion = run.train().confusion
     anger, fear = EXPRESSIONS.index("anger"), EXPRESSIONS.index("fear")
     assert confusion[anger, anger] == 2
     assert np.delete(confusion[:, fear], anger).sum() >= 12  # of the 14 others
+
+
+def test_opinions_on_the_originals_are_those_of_picture_and_mirror_image(save_teacher, faces_folder, tmp_path: Path):
+    teacher = save_teacher("one")
+    recipe = load_recipe("default", [*FEW, f"teachers=[{teacher}]", "teacher_sees=original", "augmentation.erase=1"])
+    run = Run(f"folder:{faces_folder}", "msanet", recipe, tmp_path / "run")
+    samples = data.read(run.source, "train")
+    images = torch.from_numpy(recipe.preprocessing([sample.crop() for sample in samples]))
+    expected = (probabilities(teacher, images) + probabilities(teacher, images.flip(3))) / 2
+    assert torch.allclose(torch.from_numpy(run.opinions(samples)), expected, atol=1e-5)
+
+
+def test_an_opinion_fills_what_the_label_leaves_of_a_target(faces_folder):
+    samples = data.read(f"folder:{faces_folder}", "train")[:3]
+    opinions = np.full((2, len(EXPRESSIONS)), 1 / len(EXPRESSIONS), np.float32)
+    dataset = FaceDataset(samples, GRAY, EXPRESSIONS, shares=[0.25, 0.25, 1.0], opinions=opinions)
+    for index, sample in enumerate(samples):
+        label, target = sample.target(EXPRESSIONS, False), dataset[index][1].numpy()
+        assert target == pytest.approx(0.25 * label + 0.75 * opinions[index] if index < 2 else label)

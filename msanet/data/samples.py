@@ -231,6 +231,8 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
         seed: of the augmentation.
         small: (size, epochs): the first so many epochs come at this smaller size.
         shares: of each sample's target, what its label gives; teachers give the rest. None: all.
+        opinions: float32 [N, K], the teachers' probabilities for the first N samples where they are known beforehand:
+            their part of the target is then added here. None: it is left to be added.
     """
 
     def __init__(
@@ -244,8 +246,9 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
         seed: int = 0,
         small: tuple[int, int] = (0, 0),
         shares: Sequence[float] | None = None,
+        opinions: np.ndarray | None = None,
     ) -> None:
-        self.shares = shares
+        self.shares, self.opinions = shares, opinions
         self.samples, self.preprocessing, self.expressions = samples, preprocessing, expressions
         self.small_epochs = small[1]
         self.small = replace(preprocessing, size=small[0], resize=None) if self.small_epochs else preprocessing
@@ -265,7 +268,10 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
             preprocessing = self.small if epoch < self.small_epochs else self.preprocessing
             image = preprocessing.normalize(self.augmentation(sample.crop(), preprocessing, rng)[None])[0]
         share = np.float32(1 if self.shares is None else self.shares[index])
-        return torch.from_numpy(image), torch.from_numpy(share * sample.target(self.expressions, self.soft))
+        target = share * sample.target(self.expressions, self.soft)
+        if self.opinions is not None and index < len(self.opinions):
+            target = target + (1 - share) * self.opinions[index]
+        return torch.from_numpy(image), torch.from_numpy(target)
 
 
 class EpochSampler(Sampler[tuple[int, int, int]]):
