@@ -59,6 +59,8 @@ def main() -> None:
     network, metadata = weights.load(arguments.model)
     if metadata.arguments.get("hierarchy") != "equation":
         raise SystemExit(f"{arguments.model} is not an MSA-Net in the order of Eq. (1): only that can be widened")
+    if arguments.width_ratio <= metadata.arguments["width_ratio"]:
+        raise SystemExit(f"the network has width_ratio {metadata.arguments['width_ratio']}: give a larger one")
     torch.manual_seed(0)
     values = {**metadata.arguments, "width_ratio": arguments.width_ratio}
     wider = create_network(metadata.network, len(metadata.expressions), **values).eval()
