@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib import metadata as packages
 from importlib import resources
 from pathlib import Path
@@ -314,7 +315,7 @@ class Run:
             seed=recipe.seed,
             small=(recipe.small_size, recipe.small_epochs),
             shares=[label_share] * len(samples) + [1.0] * len(extra),
-            opinions=self.opinions(samples) if recipe.teacher_sees == "original" else None,
+            opinions=self.opinions(samples),
         )
         share = recipe.extra_share if extra else 0.0
         sampler = EpochSampler(samples, recipe.balance, recipe.seed, extra, share)
@@ -401,15 +402,18 @@ class Run:
             return self.select(data.read(self.extra, "train", **options), self.extra)
 
     def opinions(self, samples: Sequence[Sample]) -> np.ndarray | None:
-        """The teachers' probabilities for the pictures as they are, float32 [N, K]; None without teachers."""
-        if not self.recipe.teachers:
+        """The teachers' probabilities for the pictures as they are, float32 [N, K]; None unless they see those."""
+        recipe, device = self.recipe, self.accelerator.device
+        if not recipe.teachers or recipe.teacher_sees != "original":
             return None
-        dataset = FaceDataset(samples, self.recipe.preprocessing, self.expressions)
-        opinions = []
-        for images, _ in evaluation_loader(dataset, workers=self.recipe.workers):
-            images = images.to(self.accelerator.device)
-            opinions.append((self.teachers(images) + self.teachers(images.flip(3))) / 2)
-        return torch.cat(opinions).cpu().numpy()
+        both_views = replace(recipe.preprocessing, mirror=True)
+
+        def ask(images: np.ndarray) -> list[np.ndarray]:
+            return [self.teachers(torch.from_numpy(images).to(device)).cpu().numpy()]
+
+        dataset = FaceDataset(samples, recipe.preprocessing, self.expressions)
+        batches = evaluation_loader(dataset, workers=recipe.workers)
+        return np.concatenate([both_views.average_views(ask, images.numpy())[0] for images, _ in batches])
 
     def logits(self, samples: Sequence[Sample]) -> np.ndarray:
         return predict(
