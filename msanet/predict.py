@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from msanet import weights
 from msanet.data.samples import FaceDataset, Sample, evaluation_loader
@@ -71,7 +73,6 @@ class Model:
         return evidence, attention
 
 
-@torch.no_grad()  # in inference mode, weights that `to` copies could not be loaded into again
 def predict(
     network: Network,
     samples: Sequence[Sample],
@@ -94,22 +95,42 @@ def predict(
         accelerator: device, precision and processes; None: this process alone in float32, on a GPU if there is one.
     """
     accelerator = accelerator or Accelerator()
-    dataset = FaceDataset(samples, preprocessing, expressions)
-    loader = accelerator.prepare_data_loader(evaluation_loader(dataset, batch_size, workers))
     network = network.to(accelerator.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    batches = evaluation_loader(FaceDataset(samples, preprocessing, expressions), batch_size, workers)
+    return answers(network, batches, preprocessing, accelerator)
+
+
+@torch.no_grad()  # in inference mode, weights that `to` copies could not be loaded into again
+def answers(
+    ask: Callable[[Tensor], Tensor],
+    batches: DataLoader[tuple[Tensor, Tensor]],
+    preprocessing: Preprocessing,
+    accelerator: Accelerator,
+) -> np.ndarray:
+    """What a function of network inputs says of each picture, the processes sharing the work.
+
+    Args:
+        ask: float32 [B, 3, S, S] on the accelerator's device -> [B, K] there.
+        batches: of network inputs, in order.
+        preprocessing: whether the mirror image is averaged too.
+        accelerator: device, precision and processes.
+
+    Returns:
+        float32 [N, K], in the order of the pictures, equal on every process.
+    """
 
     def run(images: np.ndarray) -> list[np.ndarray]:
         batch = torch.from_numpy(images).to(accelerator.device, memory_format=torch.channels_last)
         with accelerator.autocast():
-            return [network(batch).float().cpu().numpy()]
+            return [ask(batch).float().cpu().numpy()]
 
-    logits = [
+    rows = [
         accelerator.gather_for_metrics(
             torch.from_numpy(preprocessing.average_views(run, images.cpu().numpy())[0]).to(accelerator.device)
         )
-        for images, _ in loader
+        for images, _ in accelerator.prepare_data_loader(batches)
     ]
-    return torch.cat(logits).cpu().numpy()
+    return torch.cat(rows).cpu().numpy()
 
 
 def predict_onnx(

@@ -44,7 +44,7 @@ from msanet.errors import InputError
 from msanet.expressions import expressions_for
 from msanet.images import replacing
 from msanet.models import Network, create_network, network_arguments
-from msanet.predict import predict
+from msanet.predict import answers, predict
 from msanet.preprocessing import Preprocessing, softmax
 from msanet.scores import TITLES, Report, fit_temperature, score
 
@@ -402,18 +402,18 @@ class Run:
             return self.select(data.read(self.extra, "train", **options), self.extra)
 
     def opinions(self, samples: Sequence[Sample]) -> np.ndarray | None:
-        """The teachers' probabilities for the pictures as they are, float32 [N, K]; None unless they see those."""
-        recipe, device = self.recipe, self.accelerator.device
-        if not recipe.teachers or recipe.teacher_sees != "original":
+        """The teachers' probabilities for the pictures as they are, float32 [N, K].
+
+        None where they see something else, or no epoch is left.
+        """
+        recipe = self.recipe
+        if not recipe.teachers or recipe.teacher_sees != "original" or len(self.rows) == recipe.epochs:
             return None
+        batches = evaluation_loader(
+            FaceDataset(samples, recipe.preprocessing, self.expressions), workers=recipe.workers
+        )
         both_views = replace(recipe.preprocessing, mirror=True)
-
-        def ask(images: np.ndarray) -> list[np.ndarray]:
-            return [self.teachers(torch.from_numpy(images).to(device)).cpu().numpy()]
-
-        dataset = FaceDataset(samples, recipe.preprocessing, self.expressions)
-        batches = evaluation_loader(dataset, workers=recipe.workers)
-        return np.concatenate([both_views.average_views(ask, images.numpy())[0] for images, _ in batches])
+        return answers(self.teachers, batches, both_views, self.accelerator)
 
     def logits(self, samples: Sequence[Sample]) -> np.ndarray:
         return predict(

@@ -135,6 +135,8 @@ def test_opinions_on_the_originals_are_those_of_picture_and_mirror_image(save_te
     images = torch.from_numpy(recipe.preprocessing([sample.crop() for sample in samples]))
     expected = (probabilities(teacher, images) + probabilities(teacher, images.flip(3))) / 2
     assert torch.allclose(torch.from_numpy(run.opinions(samples)), expected, atol=1e-5)
+    run.rows = [{}] * recipe.epochs
+    assert run.opinions(samples) is None  # a finished run learns no more
 
 
 def test_an_opinion_fills_what_the_label_leaves_of_a_target(faces_folder):
