@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +21,8 @@ from msanet.errors import InputError, require
 from msanet.evaluate import examine
 from msanet.images import replacing
 from msanet.models import Network
-from msanet.models.msanet import MultiScaleBlock
+from msanet.models.blocks import CBAM
+from msanet.models.msanet import MSANet, MultiScaleBlock
 from msanet.preprocessing import softmax
 from msanet.runtime import METADATA_KEY, Session
 from msanet.weights import Metadata
@@ -174,6 +175,47 @@ class ReverseCumsum(nn.Module):
         return grouped.flip(1).cumsum(1).flip(1).reshape(weight.shape)
 
 
+class JointAttention(nn.Module):
+    """The branches' attention computed at once: on maps this small, time goes by the number of operations.
+
+    Args:
+        members: each branch's attention, in evaluation mode.
+    """
+
+    def __init__(self, members: Iterable[CBAM]) -> None:
+        super().__init__()
+        self.members = list(members)
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """N branches' maps [B, C, H, W] -> refined ones [B, N * C, H, W], and the spatial attention [B, N, H, W]."""
+        together = torch.cat(list(maps), dim=1)
+        hidden = [torch.relu(self.linear(0, pooled)) for pooled in (together.mean((2, 3)), together.amax((2, 3)))]
+        channel = torch.sigmoid(self.linear(2, hidden[0] + hidden[1], biases=2))  # [B, N * C]
+        split = torch.unflatten(together * channel[:, :, None, None], 1, (len(maps), -1))  # [B, N, C, H, W]
+        spatial = torch.sigmoid(self.convolve(torch.cat([split.amax(2), split.mean(2)], dim=1)))
+        return (split * spatial[:, :, None]).flatten(1, 2), [spatial]
+
+    def linear(self, layer: int, inputs: Tensor, biases: int = 1) -> Tensor:
+        """A layer of all perceptrons: their weights in blocks on the diagonal, and `biases` times their biases."""
+        layers: list[Any] = [member.mlp[layer] for member in self.members]
+        weight = torch.block_diag(*(linear.weight for linear in layers))  # type: ignore[no-untyped-call]
+        return nn.functional.linear(inputs, weight, biases * torch.cat([linear.bias for linear in layers]))
+
+    def convolve(self, pooled: Tensor) -> Tensor:
+        """All spatial convolutions with their BatchNorm: N maxima and N means [B, 2 * N, H, W] -> [B, N, H, W]."""
+        convolutions, norms = zip(*(member.spatial for member in self.members), strict=True)
+        weights = torch.cat([convolution.weight for convolution in convolutions])  # [N, 2, m, m]
+        own = torch.eye(len(weights))[:, :, None, None]  # a branch reads none but its own maps
+        weights = torch.cat([own * weights[:, None, place] for place in (0, 1)], dim=1)  # [N, 2 * N, m, m]
+        bias = torch.cat([convolution.bias for convolution in convolutions])
+        maps = nn.functional.conv2d(pooled, weights, bias, padding=weights.shape[-1] // 2)
+        mean, variance, scale, offset = (
+            torch.cat([getattr(norm, name) for norm in norms])
+            for name in ("running_mean", "running_var", "weight", "bias")
+        )
+        return nn.functional.batch_norm(maps, mean, variance, scale, offset, eps=norms[0].eps)
+
+
 def foldable(network: Network) -> Network:
     """A copy with the same outputs, written so that onnxruntime joins what can be joined when it loads.
 
@@ -187,6 +229,8 @@ def foldable(network: Network) -> Network:
         elif isinstance(module, MultiScaleBlock) and module.hierarchical == module.cumulative:
             module.hierarchical = module.subsets[0]
             parametrize.register_parametrization(module.expand[0], "weight", ReverseCumsum(module.num_subsets))
+    if isinstance(network, MSANet) and network.attentions:
+        network.refine = JointAttention(network.attentions)  # type: ignore[arg-type]
     return network
 
 
@@ -265,7 +309,8 @@ def quantized(content: bytes, images: np.ndarray) -> Any:
 
     With 8 bits, x86 processors without int8 dot products (VNNI) would overflow.
 
-    The head stays in float32: it costs nothing, and the mean of a class's evidence stays its logit.
+    From the first pooling of whole maps on, attention and head stay in float32: little is computed there, converting
+    back and forth takes longer, and the mean of a class's evidence stays its logit.
 
     Args:
         content: an ONNX file's bytes.
@@ -282,7 +327,12 @@ def quantized(content: bytes, images: np.ndarray) -> Any:
         before, after = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         # Folds all that can be folded, so that what is quantised is what will be computed.
         quant_pre_process(onnx.load_from_string(content), before, skip_symbolic_shape=True)
-        nodes = onnx.load(before).graph.node
+        late: list[str] = []  # nodes that are, or come after, a pooling of whole maps
+        reached: set[str] = set()
+        for node in onnx.load(before).graph.node:  # in the order of computation
+            if node.op_type in ("ReduceMean", "ReduceMax") or reached & set(node.input):
+                late.append(node.name)
+                reached |= set(node.output)
         quantize_static(
             before,
             after,
@@ -291,6 +341,6 @@ def quantized(content: bytes, images: np.ndarray) -> Any:
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[node.name for node in nodes if {"logits", "evidence", "embedding"} & set(node.output)],
+            nodes_to_exclude=late,
         )
         return onnx.load(after)

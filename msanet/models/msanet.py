@@ -5,7 +5,7 @@ Letters: B batch, C channels, H W height and width, n channel subsets, m kernel,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -123,6 +123,7 @@ class MSANet(Stem):
             for m in kernels
         )
         self.attentions = nn.ModuleList(CBAM(channels[-1], reduction) for _ in kernels if attention)
+        self.refine: Callable[[Sequence[Tensor]], tuple[Tensor, list[Tensor]]] = self.refine_each
         self.fc = nn.Linear(channels[-1] * len(kernels), num_classes)
         initialize(self)
         if stem_weights is not None:
@@ -130,9 +131,14 @@ class MSANet(Stem):
 
     def feature_maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         shared = self.stem(images)  # [B, 128, H/8, W/8] with stem_width 64
-        maps = [branch(shared) for branch in self.branches]  # each [B, 512, H/32, W/32] with strides (2, 2)
+        return self.refine(
+            [branch(shared) for branch in self.branches]
+        )  # each [B, 512, H/32, W/32] with strides (2, 2)
+
+    def refine_each(self, maps: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """The branches' maps [B, C, H, W] -> refined and concatenated [B, N * C, H, W], and the spatial attention."""
         if not self.attentions:
-            return torch.cat(maps, dim=1), []
+            return torch.cat(list(maps), dim=1), []
         refined = [attention(branch) for attention, branch in zip(self.attentions, maps, strict=True)]
         return torch.cat([maps for maps, _ in refined], dim=1), [spatial for _, spatial in refined]
 
