@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from msanet import data, weights
 from msanet.errors import InputError
@@ -108,10 +109,16 @@ def test_wrong_names_are_refused(exported, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("hierarchy", ["equation", "res2net"])
-def test_folding_keeps_the_outputs_and_the_network(hierarchy):
+@pytest.mark.parametrize(("hierarchy", "kernels"), [("equation", (3,)), ("res2net", (3,)), ("equation", (5, 3, 1))])
+def test_folding_keeps_the_outputs_and_the_network(hierarchy, kernels):
     torch.manual_seed(0)
-    network = create_network("msanet", 7, kernels=(3,), num_subsets=3, hierarchy=hierarchy).eval()
+    network = create_network("msanet", 7, kernels=kernels, num_subsets=3, hierarchy=hierarchy).eval()
+    for attention in network.attentions:  # each branch's own, so that none can stand for another
+        convolution, norm = attention.spatial
+        nn.init.normal_(convolution.weight)
+        for values in (norm.weight, norm.bias, norm.running_mean):
+            nn.init.normal_(values)
+        nn.init.uniform_(norm.running_var, 0.5, 2)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     images = torch.randn(2, 3, SIZE, SIZE)
     with torch.inference_mode():
@@ -128,7 +135,7 @@ def test_onnxruntime_joins_every_normalisation_and_sum_when_it_loads(tmp_path, h
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    content = to_onnx(create_network("msanet", 7, kernels=(3,)), metadata, half=half)
+    content = to_onnx(create_network("msanet", 7, kernels=(3, 1)), metadata, half=half)
     onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     assert [item.version for item in onnx.load_from_string(content).opset_import if not item.domain] == [OPSET]
     left = {node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node}
@@ -173,6 +180,16 @@ def test_int8_is_small_and_near(quantized):
     assert file.stat().st_size < 0.4 * model.stat().st_size
     assert 0 < proof.difference < 0.3
     assert proof.agreement >= 0.75
+
+
+def test_int8_leaves_attention_and_head_in_float32(quantized):
+    onnx = pytest.importorskip("onnx")
+    pooled: set[str] = set()
+    for node in onnx.load(quantized[1]).graph.node:
+        if node.op_type in ("ReduceMean", "ReduceMax") or pooled & set(node.input):
+            assert node.op_type != "QuantizeLinear"
+            pooled |= set(node.output)
+    assert {"logits", "attention"} <= pooled
 
 
 def test_int8_evidence_still_sums_to_the_logits(quantized):
