@@ -131,9 +131,8 @@ class MSANet(Stem):
 
     def feature_maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         shared = self.stem(images)  # [B, 128, H/8, W/8] with stem_width 64
-        return self.refine(
-            [branch(shared) for branch in self.branches]
-        )  # each [B, 512, H/32, W/32] with strides (2, 2)
+        maps = [branch(shared) for branch in self.branches]  # each [B, 512, H/32, W/32] with strides (2, 2)
+        return self.refine(maps)
 
     def refine_each(self, maps: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """The branches' maps [B, C, H, W] -> refined and concatenated [B, N * C, H, W], and the spatial attention."""
