@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -186,9 +186,9 @@ class JointAttention(nn.Module):
         super().__init__()
         self.members = list(members)
 
-    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, maps: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """N branches' maps [B, C, H, W] -> refined ones [B, N * C, H, W], and the spatial attention [B, N, H, W]."""
-        together = torch.cat(list(maps), dim=1)
+        together = torch.cat(maps, dim=1)
         hidden = [torch.relu(self.linear(0, pooled)) for pooled in (together.mean((2, 3)), together.amax((2, 3)))]
         channel = torch.sigmoid(self.linear(2, hidden[0] + hidden[1], biases=2))  # [B, N * C]
         split = torch.unflatten(together * channel[:, :, None, None], 1, (len(maps), -1))  # [B, N, C, H, W]
@@ -229,8 +229,8 @@ def foldable(network: Network) -> Network:
         elif isinstance(module, MultiScaleBlock) and module.hierarchical == module.cumulative:
             module.hierarchical = module.subsets[0]
             parametrize.register_parametrization(module.expand[0], "weight", ReverseCumsum(module.num_subsets))
-    if isinstance(network, MSANet) and network.attentions:
-        network.refine = JointAttention(network.attentions)  # type: ignore[arg-type]
+        elif isinstance(module, MSANet) and module.attentions:
+            module.refine = JointAttention(module.attentions)  # type: ignore[arg-type]
     return network
 
 

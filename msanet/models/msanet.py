@@ -123,7 +123,7 @@ class MSANet(Stem):
             for m in kernels
         )
         self.attentions = nn.ModuleList(CBAM(channels[-1], reduction) for _ in kernels if attention)
-        self.refine: Callable[[Sequence[Tensor]], tuple[Tensor, list[Tensor]]] = self.refine_each
+        self.refine: Callable[[list[Tensor]], tuple[Tensor, list[Tensor]]] = self.refine_each
         self.fc = nn.Linear(channels[-1] * len(kernels), num_classes)
         initialize(self)
         if stem_weights is not None:
@@ -134,10 +134,10 @@ class MSANet(Stem):
         maps = [branch(shared) for branch in self.branches]  # each [B, 512, H/32, W/32] with strides (2, 2)
         return self.refine(maps)
 
-    def refine_each(self, maps: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def refine_each(self, maps: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """The branches' maps [B, C, H, W] -> refined and concatenated [B, N * C, H, W], and the spatial attention."""
         if not self.attentions:
-            return torch.cat(list(maps), dim=1), []
+            return torch.cat(maps, dim=1), []
         refined = [attention(branch) for attention, branch in zip(self.attentions, maps, strict=True)]
         return torch.cat([maps for maps, _ in refined], dim=1), [spatial for _, spatial in refined]
 
