@@ -366,24 +366,32 @@ class Run:
             if recipe.mixup and epoch < recipe.epochs - recipe.plain_epochs:
                 rng = np.random.default_rng((recipe.seed, epoch, step, self.accelerator.process_index))
                 images, targets = mix(images, targets, recipe.mixup, rng)
-            images = images.to(memory_format=torch.channels_last)
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-                logits = network(images)
-                if recipe.teachers and recipe.teacher_sees == "augmented":
-                    targets = targets + (1 - targets.sum(dim=1, keepdim=True)) * self.teachers(images)
-            loss = recipe.beta * nn.functional.cross_entropy(
-                logits.float(), targets, label_smoothing=recipe.label_smoothing
-            )
-            optimizer.zero_grad()
-            self.accelerator.backward(loss)
-            optimizer.step()
+            losses.append(self.learn(network, optimizer, images.to(memory_format=torch.channels_last), targets))
             self.average.update(self.network)
-            losses.append(loss.detach())
             advance()
         mean = float(self.accelerator.reduce(torch.stack(losses).mean(), "mean"))
         if not math.isfinite(mean):
             raise InputError(f"the loss is no longer a number in epoch {epoch + 1}: lower learning_rate")
         return mean
+
+    def learn(self, network: nn.Module, optimizer: Any, images: Tensor, targets: Tensor) -> Tensor:
+        """One step on pictures float32 [B, 3, S, S] and their targets [B, K]; returns the loss, detached."""
+        loss = self.loss(network, images, targets)
+        optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        optimizer.step()
+        return loss.detach()
+
+    def loss(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        """beta times the mean cross-entropy (Eq. 2), teachers' part of the targets included where it is still open."""
+        recipe = self.recipe
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = network(images)
+            if recipe.teachers and recipe.teacher_sees == "augmented":
+                targets = targets + (1 - targets.sum(dim=1, keepdim=True)) * self.teachers(images)
+        return recipe.beta * nn.functional.cross_entropy(
+            logits.float(), targets, label_smoothing=recipe.label_smoothing
+        )
 
     def select(self, samples: Sequence[Sample], source: str = "") -> list[Sample]:
         chosen = [sample for sample in samples if sample.expression in self.expressions]

@@ -1,0 +1,121 @@
+"""CutMix, RandAugment and SAM: each beside the same run without it, from scratch on FERPlus.
+
+    python benchmarks/regularizers.py cutmix --data ferplus:DIR --output RUN [--set epochs=16 ...] [--resume]
+
+The recipe is `default` without mixup at 48 x 48 in the order of Eq. (1), 10 epochs. Each method is a class that changes
+`Run` or `Augmentation`, as a method of your own would.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+from msanet.data.augmentation import Augmentation
+from msanet.preprocessing import Preprocessing
+from msanet.train import Recipe, Run, load_recipe
+
+SETTINGS = [
+    "network.hierarchy=equation",
+    "data.protocol=top",
+    "preprocessing.size=48",
+    "preprocessing.resize=54",
+    "small_epochs=0",
+    "mixup=0",
+    "plain_epochs=0",
+    "epochs=10",
+]
+
+
+class CutMixRun(Run):
+    """CutMix (Yun et al., ICCV 2019) in half of the steps: a rectangle of each picture comes from another one."""
+
+    def learn(self, network: nn.Module, optimizer: Any, images: Tensor, targets: Tensor) -> Tensor:
+        rng = np.random.default_rng((self.recipe.seed, self.average.step, self.accelerator.process_index))
+        if rng.random() < 0.5:
+            part, size = rng.random(), images.shape[-1]  # Beta(1, 1) is uniform
+            top, left = rng.integers(size, size=2)
+            half = round(size * (1 - part) ** 0.5 / 2)
+            rows, columns = (slice(max(place - half, 0), place + half) for place in (top, left))
+            order = torch.from_numpy(rng.permutation(len(images)))
+            images = images.clone()
+            images[..., rows, columns] = images[order][..., rows, columns]
+            kept = 1 - images[0, 0, rows, columns].numel() / size**2
+            targets = torch.lerp(targets[order], targets, kept)
+        return super().learn(network, optimizer, images, targets)
+
+
+class SAMRun(Run):
+    """Sharpness-aware minimisation (Foret et al., ICLR 2021): the gradient is taken where the loss is worst nearby."""
+
+    radius = 0.05
+
+    def learn(self, network: nn.Module, optimizer: Any, images: Tensor, targets: Tensor) -> Tensor:
+        parameters, buffers = list(self.network.parameters()), list(self.network.buffers())
+        loss = self.loss(network, images, targets)
+        optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        with torch.no_grad():
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            length = torch.linalg.vector_norm(torch.stack([gradient.norm() for gradient in gradients]))
+            steps = [gradient * (self.radius / (length + 1e-12)) for gradient in gradients]
+            for parameter, step in zip(parameters, steps, strict=True):
+                parameter.add_(step)
+            # BatchNorm's statistics belong to the weights as they are, not to the worst ones nearby.
+            kept = [buffer.clone() for buffer in buffers]
+        optimizer.zero_grad()
+        self.accelerator.backward(self.loss(network, images, targets))
+        with torch.no_grad():
+            for parameter, step in zip(parameters, steps, strict=True):
+                parameter.sub_(step)
+            for buffer, old in zip(buffers, kept, strict=True):
+                buffer.copy_(old)
+        optimizer.step()
+        return loss.detach()
+
+
+class RandAugmentation(Augmentation):
+    """Mirrored or not, then RandAugment (Cubuk et al., 2020): two of fourteen changes, each of strength 9 of 30."""
+
+    def __call__(self, crop: np.ndarray, preprocessing: Preprocessing, rng: np.random.Generator) -> np.ndarray:
+        image = preprocessing.center(preprocessing.fit(crop))
+        if rng.random() < self.flip:
+            image = image[:, ::-1]
+        change = v2.RandAugment(num_ops=2, magnitude=9, interpolation=v2.InterpolationMode.BILINEAR, fill=128)
+        with torch.random.fork_rng():
+            torch.manual_seed(int(rng.integers(2**62)))
+            changed: Tensor = change(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
+        return self.hide(np.ascontiguousarray(changed.numpy().transpose(1, 2, 0)), rng)
+
+
+def with_randaugment(recipe: Recipe) -> Recipe:
+    """The recipe with RandAugment in place of its own changes of place and light; flips and erasing stay."""
+    kept = recipe.augmentation
+    return recipe.model_copy(update={"augmentation": RandAugmentation(flip=kept.flip, erase=kept.erase)})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("method", choices=["none", "cutmix", "randaugment", "sam"])
+    parser.add_argument("--data", required=True, metavar="NAME:DIR")
+    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
+    parser.add_argument("--resume", action="store_true")
+    arguments = parser.parse_args()
+
+    recipe = load_recipe("default", [*SETTINGS, *arguments.set])
+    if arguments.method == "randaugment":
+        recipe = with_randaugment(recipe)
+    run = {"cutmix": CutMixRun, "sam": SAMRun}.get(arguments.method, Run)
+    report = run(arguments.data, "msanet", recipe, arguments.output, arguments.resume).train()
+    print(f"{arguments.method}: validation {report.accuracy:.4f}, average {report.average_accuracy:.4f}")
+
+
+if __name__ == "__main__":
+    main()
