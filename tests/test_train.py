@@ -374,6 +374,26 @@ def test_beta_is_a_factor_of_the_learning_rate_and_a_divisor_of_the_weight_decay
     assert difference[1] > 1e-1 * moved[0]
 
 
+def test_a_training_method_is_a_subclass_with_a_loss_or_a_step_of_its_own(source, tmp_path):
+    class Doubled(Run):
+        def loss(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+            return 2 * super().loss(network, images, targets)
+
+    class Inverted(Run):
+        def learn(self, network: nn.Module, optimizer: Any, images: Tensor, targets: Tensor) -> Tensor:
+            return super().learn(network, optimizer, -images, targets)
+
+    recipe = Recipe(**{**TINY, "epochs": 1})
+    doubled, inverted = (kind(source, NETWORK, recipe, tmp_path / kind.__name__) for kind in (Doubled, Inverted))
+    with_beta, plain = (start(source, tmp_path / f"beta{beta}", epochs=1, beta=float(beta)) for beta in (2, 1))
+    for run in (doubled, inverted, with_beta, plain):
+        run.train()
+    states = [run.network.state_dict() for run in (doubled, inverted, with_beta, plain)]
+    assert all(torch.equal(states[0][name], value) for name, value in states[2].items())
+    assert not torch.equal(states[1]["fc.weight"], states[3]["fc.weight"])
+    assert not torch.equal(states[2]["fc.weight"], states[3]["fc.weight"])
+
+
 def test_a_run_may_start_from_trained_weights_of_the_same_network(source, tmp_path, learned):
     best = learned[0] / "best.safetensors"
     trained = weights.load(best)[0].state_dict()
