@@ -15,6 +15,7 @@ from pathlib import Path
 from publish import shortened
 
 from msanet import data, weights
+from msanet.data.alignment import aligned
 from msanet.data.samples import targets_of
 from msanet.predict import predict
 from msanet.preprocessing import softmax
@@ -43,7 +44,7 @@ def main() -> None:
     }
     network.load_state_dict(mean)
 
-    samples = data.read(arguments.data, "validation")
+    samples = aligned(data.read(arguments.data, "validation"), metadata.preprocessing, workers=2)
     logits = predict(network, samples, metadata.preprocessing, metadata.expressions, workers=2)
     targets = targets_of(samples, metadata.expressions)
     temperature = fit_temperature(logits, targets)

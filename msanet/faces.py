@@ -32,6 +32,12 @@ SMALLEST = 224
 LOOK = 320
 """Side, pixels, of the square in which the detector sees a face again for its landmarks."""
 
+ALIGNED = 288
+"""Long side, pixels, of a data set's crop and its margins in which `Aligner` looks for the face."""
+
+LEAST = 96
+"""Least side, pixels, of an aligned crop: enlarged once more for the network, a smaller one would be blurred twice."""
+
 UPRIGHT = 0.92
 """Scores of upright faces seen so are higher (99 of 100), those of faces upside down, which YuNet finds as well but
 with landmarks as if they were upright, lower; below it the quarter turns are compared."""
@@ -251,6 +257,42 @@ class FaceDetector:
         return boxes[kept], scores[kept], landmarks[kept]
 
 
+class Aligner:
+    """Finds the face in a data set's crop and says where recognition would cut it.
+
+    Such crops are cut tightly and each data set in its own way; the detector wants surroundings. So the crop's border
+    pixels are repeated round it, a quarter of its longer side wide, and it is looked at `ALIGNED` pixels large.
+
+    Args:
+        framing: how recognition cuts.
+    """
+
+    def __init__(self, framing: Framing) -> None:
+        self.framing, self.detector = framing, FaceDetector(threads=1)
+
+    def __call__(self, crop: np.ndarray) -> np.ndarray | None:
+        """Crop RGB uint8 [H, W, 3] -> placement float64 [2, 3] of its most central face; None: no face is found."""
+        import cv2
+
+        height, width = crop.shape[:2]
+        margin = max(height, width) // 4
+        padded = cv2.copyMakeBorder(crop, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+        factor = ALIGNED / (max(height, width) + 2 * margin)
+        size = (round(padded.shape[1] * factor), round(padded.shape[0] * factor))
+        large = cv2.resize(padded, size, interpolation=cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA)
+        boxes, _, landmarks = self.detector(large)
+        if not len(boxes):
+            return None
+        nearest = int(np.abs(boxes[:, :2] + boxes[:, 2:] - size).sum(axis=1).argmin())
+        scale = np.array(size) / padded.shape[1::-1]
+        return place(boxes[nearest] / np.tile(scale, 2) - margin, landmarks[nearest] / scale - margin, self.framing)
+
+    def align(self, crop: np.ndarray) -> np.ndarray:
+        """Crop RGB uint8 [H, W, 3] -> the same cut anew, RGB uint8 [S, S, 3]; as it is where no face is found."""
+        placement = self(crop)
+        return crop if placement is None else cut(crop, placement, LEAST)
+
+
 def _rounded(values: np.ndarray) -> Any:
     """An array as lists of numbers with four decimals."""
     return values.astype(np.float64).round(4).tolist()
@@ -290,18 +332,31 @@ def crop(picture: np.ndarray, box: np.ndarray, landmarks: np.ndarray, framing: F
         RGB uint8 [S, S, 3]; S is the crop's side in the picture, at most `MAX_CROP`. Beyond the picture's edges its
         border pixels are repeated.
     """
+    return cut(picture, place(box, landmarks, framing))
+
+
+def cut(picture: np.ndarray, placement: np.ndarray, least: int = 1) -> np.ndarray:
+    """Cut the crop that lies at a placement out of its picture, as `crop` does.
+
+    Args:
+        picture: RGB uint8 [H, W, 3].
+        placement: float64 [2, 3], see `place`.
+        least: S is at least this, pixels, but at most twice the picture's longer side.
+
+    Returns:
+        RGB uint8 [S, S, 3].
+    """
     import cv2
 
-    placement = place(box, landmarks, framing)
     native = 1 / math.sqrt(abs(np.linalg.det(placement[:, :2])))
-    side = round(min(max(native, 1), 2 * max(picture.shape[:2])))
+    side = round(min(max(native, least), 2 * max(picture.shape[:2])))
     matrix = placement * side
     # OpenCV's coordinates are those of pixel centres, ours those of pixel edges
     matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
     # small crops keep their sharpness; large ones have more than is used, and cubic takes four times as long
     smooth = cv2.INTER_CUBIC if side <= 128 else cv2.INTER_LINEAR
-    cut = cv2.warpAffine(picture, matrix, (side, side), flags=smooth, borderMode=cv2.BORDER_REPLICATE)
-    return cv2.resize(cut, (MAX_CROP, MAX_CROP), interpolation=cv2.INTER_AREA) if side > MAX_CROP else cut
+    square = cv2.warpAffine(picture, matrix, (side, side), flags=smooth, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.resize(square, (MAX_CROP, MAX_CROP), interpolation=cv2.INTER_AREA) if side > MAX_CROP else square
 
 
 def corners(placement: np.ndarray, inner: float = 1.0) -> np.ndarray:

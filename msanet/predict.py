@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from msanet import weights
+from msanet.data.alignment import aligned
 from msanet.data.samples import FaceDataset, Sample, evaluation_loader
 from msanet.models import Network
 from msanet.preprocessing import Preprocessing
@@ -40,7 +41,8 @@ class Model:
             self._network = loaded
 
     def logits(self, samples: Sequence[Sample], workers: int = 0) -> np.ndarray:
-        """float32 [len(samples), K], in the samples' order."""
+        """float32 [len(samples), K], in the samples' order; they are aligned first if the preprocessing says so."""
+        samples = aligned(samples, self.metadata.preprocessing, workers)
         arguments = (samples, self.metadata.preprocessing, self.metadata.expressions)
         if self._session is not None:
             return predict_onnx(self._session, *arguments, workers=workers)

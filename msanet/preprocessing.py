@@ -53,6 +53,7 @@ class Preprocessing:
         mean, std: per channel (RGB), of values in 0..1.
         mirror: average the logits of the crop and of its mirror image.
         framing: how the crop is cut from a photograph.
+        align: the crops of data sets are cut anew, by `framing` too (`faces.Aligner`), before anything else.
 
     Raises:
         InputError: a value is out of its range.
@@ -66,6 +67,7 @@ class Preprocessing:
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
     mirror: bool = False
     framing: Framing = field(default_factory=Framing)
+    align: bool = False
 
     def __post_init__(self) -> None:
         if self.size < 16:

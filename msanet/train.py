@@ -29,6 +29,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemaining
 from torch import Tensor, nn
 
 from msanet import data, weights
+from msanet.data.alignment import aligned
 from msanet.data.augmentation import Augmentation
 from msanet.data.samples import (
     EpochSampler,
@@ -300,10 +301,10 @@ class Run:
     def train(self) -> Report:
         """Train to the last epoch; returns the best epoch's validation report."""
         recipe, accelerator = self.recipe, self.accelerator
-        samples = self.select(data.read(self.source, "train", **recipe.data))
+        samples = self.aligned(self.select(data.read(self.source, "train", **recipe.data)))
         held_out = {name: recipe.data[name] for name in data.parse(self.source)[1].held_out if name in recipe.data}
-        validation = self.select(data.read(self.source, "validation", **held_out))
-        extra = self.read_extra()
+        validation = self.aligned(self.select(data.read(self.source, "validation", **held_out)))
+        extra = self.aligned(self.read_extra())
         self.describe(len(samples), len(validation), len(extra))
         label_share = 1 - recipe.teacher_share if recipe.teachers else 1.0
         dataset = FaceDataset(
@@ -408,6 +409,9 @@ class Run:
         with warnings.catch_warnings():  # it is not tested on
             warnings.simplefilter("ignore", NoSplitWarning)
             return self.select(data.read(self.extra, "train", **options), self.extra)
+
+    def aligned(self, samples: Sequence[Sample]) -> list[Sample]:
+        return aligned(samples, self.recipe.preprocessing, self.recipe.workers)
 
     def opinions(self, samples: Sequence[Sample]) -> np.ndarray | None:
         """The teachers' probabilities for the pictures as they are, float32 [N, K].

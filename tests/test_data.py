@@ -19,6 +19,7 @@ from torch import Tensor
 from msanet import data
 from msanet.data import ferplus as ferplus_reader
 from msanet.data import subsets
+from msanet.data.alignment import aligned
 from msanet.data.augmentation import Augmentation
 from msanet.data.samples import (
     DataWarning,
@@ -31,7 +32,8 @@ from msanet.data.samples import (
 )
 from msanet.errors import InputError
 from msanet.expressions import EXPRESSIONS, expressions_for
-from msanet.preprocessing import Preprocessing
+from msanet.faces import Aligner
+from msanet.preprocessing import Framing, Preprocessing
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -468,6 +470,50 @@ def test_a_box_cuts_the_face(tmp_path):
     np.testing.assert_array_equal(Sample(path, "fear", box=(-5, -5, 99, 99)).crop(), picture)
     with pytest.raises(InputError, match=r"x\.png: the face box .* lies outside the picture; correct the label file"):
         Sample(path, "fear", box=(40, 2, 60, 9)).crop()
+
+
+@pytest.fixture
+def mixed(tmp_path, portrait) -> list[Sample]:
+    """A face, a picture without one, and a whole photograph with the face's box."""
+    pictures = {
+        "face": portrait[130:330, 168:368],
+        "noise": np.random.default_rng(0).integers(256, size=(48, 48, 3), dtype=np.uint8),
+        "whole": portrait,
+    }
+    for name, picture in pictures.items():
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+    boxes = {"whole": (168.0, 130.0, 368.0, 330.0)}
+    return [Sample(tmp_path / f"{name}.png", "fear", box=boxes.get(name)) for name in pictures]
+
+
+ALIGNED = Preprocessing(size=32, framing=Framing(scale=1.1), align=True)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_crops_are_aligned_where_there_is_a_face(mixed, workers):
+    face, noise, whole = aligned(mixed, ALIGNED, workers)
+    placement = Aligner(ALIGNED.framing)(mixed[0].crop())
+    assert placement is not None
+    assert face.placement == tuple(placement.ravel())
+    np.testing.assert_array_equal(face.crop(), Aligner(ALIGNED.framing).align(mixed[0].crop()))
+    assert noise == mixed[1]
+    np.testing.assert_array_equal(whole.crop(), face.crop())
+    assert (face.digest(), whole.digest()) == (mixed[0].digest(), mixed[2].digest())
+
+
+def test_a_small_aligned_crop_keeps_its_detail(mixed, tmp_path, portrait):
+    path = tmp_path / "small.png"
+    Image.fromarray(portrait[130:330, 168:368]).resize((48, 48)).save(path)
+    (sample,) = aligned([Sample(path, "fear")], ALIGNED)
+    assert sample.placement
+    assert sample.crop().shape == (96, 96, 3)
+
+
+def test_nothing_is_aligned_unasked_or_twice(mixed):
+    assert aligned(mixed, Preprocessing(framing=Framing(scale=1.1))) == mixed
+    once = aligned(mixed, ALIGNED)
+    assert aligned(once, ALIGNED) == once
+    assert aligned([], ALIGNED) == []
 
 
 def test_a_damaged_picture_is_named(ferplus, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from msanet import faces
 from msanet.errors import InputError
-from msanet.faces import Face, FaceDetector, corners, crop, place
+from msanet.faces import Aligner, Face, FaceDetector, corners, crop, cut, place
 from msanet.preprocessing import Framing
 
 # eyes, nose and corners of the mouth as (x, y) in 0..1 of an upright crop
@@ -133,9 +133,9 @@ def ramp(side: int = 200) -> np.ndarray:
 def test_a_level_crop_is_the_square_about_the_box():
     box = np.array([60, 50, 100, 140])  # sides 40 and 90: the square's side is 60, its centre (80, 95)
     landmarks = np.array([[70, 80], [90, 80], [80, 95], [72, 110], [88, 110]])
-    cut = crop(ramp(), box, landmarks, Framing(scale=1.0))
-    assert cut.dtype == np.uint8
-    assert np.array_equal(cut, ramp()[65:125, 50:110])
+    square = crop(ramp(), box, landmarks, Framing(scale=1.0))
+    assert square.dtype == np.uint8
+    assert np.array_equal(square, ramp()[65:125, 50:110])
     assert crop(ramp(), box, landmarks, Framing(scale=1.5)).shape == (90, 90, 3)
 
 
@@ -173,9 +173,9 @@ def test_a_large_crop_is_averaged_down_without_aliasing():
     stripes = np.zeros((2048, 2048, 3), np.uint8)
     stripes[:, ::2] = 255
     landmarks = np.array([[800, 900], [1200, 900], [1000, 1100], [850, 1300], [1150, 1300]])
-    cut = crop(stripes, np.array([0, 0, 2048, 2048]), landmarks, Framing())
-    assert cut.shape == (faces.MAX_CROP, faces.MAX_CROP, 3)
-    assert np.abs(cut[8:-8, 8:-8].astype(int) - 127).max() < 3
+    square = crop(stripes, np.array([0, 0, 2048, 2048]), landmarks, Framing())
+    assert square.shape == (faces.MAX_CROP, faces.MAX_CROP, 3)
+    assert np.abs(square[8:-8, 8:-8].astype(int) - 127).max() < 3
 
 
 def test_beyond_the_edge_the_border_goes_on():
@@ -190,6 +190,56 @@ def test_boxes_without_sense_still_give_a_crop(box):
     for framing in (Framing(), Framing(template=TEMPLATE)):
         height, width, _ = crop(ramp(), np.array(box), landmarks, framing).shape
         assert height == width >= 1
+
+
+def test_a_small_crop_may_be_cut_larger_but_not_without_end():
+    landmarks = np.array([[40, 45], [60, 45], [50, 52], [43, 60], [57, 60]])
+    placement = place(np.array([30, 30, 70, 70]), landmarks, Framing())
+    picture = cv2.GaussianBlur(ramp(100), (0, 0), 2)
+    native, larger = cut(picture, placement), cut(picture, placement, least=80)
+    assert (native.shape, larger.shape) == ((40, 40, 3), (80, 80, 3))
+    inner = (slice(2, -2), slice(2, -2))
+    shrunk = cv2.resize(larger, (40, 40), interpolation=cv2.INTER_AREA)
+    assert np.abs(shrunk[inner].astype(int) - native[inner]).max() <= 2
+    assert cut(picture, placement, least=1000).shape == (200, 200, 3)
+
+
+@pytest.fixture(scope="module")
+def tight(detector, portrait) -> tuple[np.ndarray, np.ndarray]:
+    """The portrait's face as data sets cut it, without hair and neck, 60 pixels large; and its landmarks."""
+    _, _, landmarks = detector(portrait)
+    crop = cv2.resize(portrait[130:330, 168:368], (60, 60), interpolation=cv2.INTER_AREA)
+    return crop, (landmarks[0] - (168, 130)) * 60 / 200
+
+
+@pytest.mark.parametrize(
+    ("degrees", "scale", "shift"), [(0, 1, (0, 0)), (25, 1, (0, 0)), (-20, 0.85, (4, 2)), (0, 0.8, (-5, 3))]
+)
+def test_faces_in_crops_are_brought_to_where_recognition_has_them(detector, portrait, tight, degrees, scale, shift):
+    framing = Framing(scale=1.0)
+    boxes, _, landmarks = detector(portrait)
+    expected = mapped(landmarks[0], place(boxes[0], landmarks[0], framing))
+
+    picture, points = tight
+    move = cv2.getRotationMatrix2D((30, 30), -degrees, scale)
+    move[:, 2] += shift
+    moved = cv2.warpAffine(picture, move, (60, 60), borderMode=cv2.BORDER_REPLICATE)
+    placement = Aligner(framing)(moved)
+    assert placement is not None
+    result = mapped(mapped(points, move), placement)
+    assert np.abs(result - expected).max() < 0.12
+    across, down = result[1] - result[0]
+    assert abs(np.degrees(np.arctan2(down, across))) < 8
+
+
+def mapped(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def test_where_no_face_is_nothing_is_aligned():
+    noise = np.random.default_rng(0).integers(256, size=(48, 48, 3), dtype=np.uint8)
+    assert Aligner(Framing())(noise) is None
+    assert Aligner(Framing()).align(noise) is noise
 
 
 def test_corners_are_those_of_the_crop():

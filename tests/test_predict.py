@@ -12,13 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from msanet import data, weights
+from msanet.data.alignment import aligned
 from msanet.data.samples import Sample
 from msanet.expressions import EXPRESSIONS
 from msanet.models import Network, create_network
-from msanet.predict import predict
+from msanet.predict import Model, predict
 from msanet.preprocessing import Preprocessing
+from tests.conftest import build_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -85,7 +88,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from msanet import data, weights
-from msanet.predict import predict
+from msanet.predict import Model, predict
 
 torch.set_num_threads(1)
 folder, model, output = sys.argv[1:]
@@ -136,3 +139,24 @@ def test_two_processes_evaluate_exactly_the_pictures_that_one_does(network, samp
         logits = np.load(tmp_path / f"{rank}.npy")
         assert logits.shape == (15, 8)
         np.testing.assert_allclose(logits, one, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "onnx"])
+def test_a_model_aligns_the_crops_of_data_sets_if_its_preprocessing_says_so(kind, network, tmp_path, portrait):
+    preprocessing = replace(PREPROCESSING, align=True)
+    if kind == "onnx":
+        path = build_model(tmp_path / "model.onnx", preprocessing=preprocessing)
+    else:
+        path = tmp_path / "model.safetensors"
+        metadata = weights.Metadata("it", "msanet_ms", ARGUMENTS, EXPRESSIONS, preprocessing)
+        weights.save(path, network.state_dict(), metadata)
+    picture = tmp_path / "face.png"
+    Image.fromarray(portrait[130:330, 168:368]).rotate(20).resize((64, 64)).save(picture)
+    samples = [Sample(picture, "fear")]
+    model = Model(path)
+    placed = aligned(samples, preprocessing)
+    assert placed[0].placement
+    np.testing.assert_array_equal(model.logits(samples), model.logits(placed))
+    unaligned = Model(path)
+    unaligned.metadata = replace(unaligned.metadata, preprocessing=PREPROCESSING)
+    assert np.abs(model.logits(samples) - unaligned.logits(samples)).max() > 1e-3

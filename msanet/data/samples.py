@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from msanet import images
+from msanet import faces, images
 from msanet.data.augmentation import Augmentation
 from msanet.errors import InputError
 from msanet.expressions import EXPRESSIONS
@@ -51,12 +51,15 @@ class Sample:
         expression: its label, a name of `EXPRESSIONS`.
         votes: share of the annotators' votes for each of `EXPRESSIONS`, summing to 1; empty where there is one label.
         box: x1, y1, x2, y2 in pixels of the face in the picture; None: the picture is the face crop.
+        placement: where the face lies in that crop, the six numbers of a map [2, 3] (`faces.place`), row by row, by
+            which it is cut anew; empty: the crop stays as it is.
     """
 
     path: Path
     expression: str
     votes: tuple[float, ...] = ()
     box: tuple[float, float, float, float] | None = None
+    placement: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -81,14 +84,15 @@ class Sample:
         Raises:
             InputError: the picture cannot be read, or the box lies outside of it.
         """
-        picture = self.picture()
-        if self.box is None:
-            return picture
-        x1, y1, x2, y2 = (max(round(value), 0) for value in self.box)
-        crop = picture[y1:y2, x1:x2]
-        if 0 in crop.shape:
-            raise InputError(f"{self.path}: the face box {self.box} lies outside the picture; correct the label file")
-        return crop
+        crop = self.picture()
+        if self.box is not None:
+            x1, y1, x2, y2 = (max(round(value), 0) for value in self.box)
+            crop = crop[y1:y2, x1:x2]
+            if 0 in crop.shape:
+                raise InputError(
+                    f"{self.path}: the face box {self.box} lies outside the picture; correct the label file"
+                )
+        return faces.cut(crop, np.reshape(self.placement, (2, 3)), faces.LEAST) if self.placement else crop
 
     def target(self, expressions: Sequence[str], soft: bool) -> np.ndarray:
         """Float32 [len(expressions)] summing to 1: the votes if `soft` and there are any, else 1 at the label."""
