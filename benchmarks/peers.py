@@ -5,9 +5,9 @@
 
 All get the same crops in seven classes (contempt left out), one at a time, with each number of threads: as they lie on
 disk, or aligned (`msanet.faces.Aligner`), as models whose preprocessing says `align` want them; fer gets both. Aligning
-is work for a detector, as finding a face in a photograph is, and in none of the times. The time of the whole is from crop
-to probabilities, that of the network from its input to its output (both views of a model that averages the mirror image).
-fer's own preparation is repeated here: grey, 64 x 64, values in -1..1; its detector plays no part.
+is work for a detector, as finding a face in a photograph is, and in none of the times. The time of the whole is from
+crop to probabilities, that of the network from its input to its output (both views of a model that averages the mirror
+image). fer's own preparation is repeated here: grey, 64 x 64, values in -1..1; its detector plays no part.
 """
 
 from __future__ import annotations
