@@ -1,6 +1,6 @@
 """How accuracy falls when the faces of a labelled set are degraded or moved.
 
-    python benchmarks/robustness.py --models accurate fast --data ferplus:DIR [--split validation] [--output FILE.png]
+    python benchmarks/robustness.py --models accurate fast --data ferplus:DIR [--split validation] [--pictures 800]
 
 Each change is made to the data set's own crop, before it is aligned and preprocessed in evaluation's own way.
 Signed changes (rotation, shift, brightness) are made half the pictures one way, half the other.
@@ -108,10 +108,13 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["accurate"])
     parser.add_argument("--data", required=True, metavar="NAME:DIR")
     parser.add_argument("--split", default="test")
+    parser.add_argument("--pictures", type=int, help="as many, evenly spaced over the split, in place of all")
     parser.add_argument("--output", type=Path, help="a picture of the curves")
     arguments = parser.parse_args()
 
     samples = data.read(arguments.data, arguments.split)
+    number = min(arguments.pictures or len(samples), len(samples))
+    samples = [samples[index] for index in np.linspace(0, len(samples) - 1, number).round().astype(int)]
     crops = [sample.crop() for sample in samples]
     recognizers = {model: msanet.Recognizer(model) for model in arguments.models}
 

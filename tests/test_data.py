@@ -6,6 +6,7 @@ import os
 import shutil
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 from msanet import data
 from msanet.data import ferplus as ferplus_reader
 from msanet.data import subsets
-from msanet.data.alignment import aligned
+from msanet.data.alignment import aligned, cache_folder
 from msanet.data.augmentation import Augmentation
 from msanet.data.samples import (
     DataWarning,
@@ -507,6 +508,28 @@ def test_a_small_aligned_crop_keeps_its_detail(mixed, tmp_path, portrait):
     (sample,) = aligned([Sample(path, "fear")], ALIGNED)
     assert sample.placement
     assert sample.crop().shape == (96, 96, 3)
+
+
+def test_what_was_found_is_kept_until_pictures_or_framing_change(mixed, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first = aligned(mixed, ALIGNED)
+    (file,) = cache_folder().iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(Aligner, "__call__", lambda self, crop: pytest.fail("looked again"))
+        assert aligned(mixed, ALIGNED) == first
+    file.write_bytes(b"half")
+    assert aligned(mixed, ALIGNED) == first
+    wider = replace(ALIGNED, framing=Framing(scale=1.3))
+    assert aligned(mixed, wider)[0].placement != first[0].placement
+    Image.fromarray(mixed[0].crop()[:, ::-1]).save(mixed[0].path)
+    assert aligned(mixed, ALIGNED)[0].placement != first[0].placement
+    assert len(list(cache_folder().iterdir())) == 3
+
+
+def test_a_cache_that_cannot_be_written_only_costs_time(mixed, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert aligned(mixed, ALIGNED)[0].placement
 
 
 def test_nothing_is_aligned_unasked_or_twice(mixed):
