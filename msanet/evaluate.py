@@ -69,7 +69,7 @@ def examine(
 
     An expression that the data set does not tell apart, such as contempt in sets of seven, is left out of the model's
     answers, and the rest is normalised. Pictures of an expression that the model does not know are left out. The
-    protocol in the report says both, and what the reader warned of.
+    protocol in the report says both, and what the reader warned of, and whether the crops were aligned.
 
     Args:
         model: a shipped model's name, a .safetensors file (run by PyTorch) or an .onnx file (run by onnxruntime).
@@ -103,6 +103,9 @@ def examine(
     if len(known) < len(samples):
         words.append(f"{len(samples) - len(known)} pictures of other expressions than the model's are left out")
     known = aligned(known, asked.metadata.preprocessing, workers)
+    if asked.metadata.preprocessing.align:
+        unseen = sum(not sample.placement for sample in known)
+        words.append(f"each crop aligned by the face detector, {unseen} without a face as they are")
     probabilities = restrict(
         softmax(asked.logits(known, workers), asked.metadata.temperature), asked.metadata.expressions, expressions
     )

@@ -442,7 +442,8 @@ class Run:
         targets = targets_of(samples, self.expressions)
         self.temperature = fit_temperature(logits, targets)
         probabilities = softmax(logits, self.temperature)
-        protocol = f"{self.source.partition(':')[0]} validation split, {len(samples)} pictures"
+        crops = ", each crop aligned" if self.recipe.preprocessing.align else ""
+        protocol = f"{self.source.partition(':')[0]} validation split, {len(samples)} pictures{crops}"
         self.report = score(probabilities, targets, self.expressions, protocol, self.output.name)
         return self.report
 

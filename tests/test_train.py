@@ -19,11 +19,13 @@ import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor, nn
 
 from msanet import data, weights
 from msanet.data.samples import DataWarning
 from msanet.errors import InputError
+from msanet.evaluate import evaluate
 from msanet.expressions import EXPRESSIONS
 from msanet.models import Network, network_arguments
 from msanet.predict import predict
@@ -326,6 +328,29 @@ def test_a_second_run_with_the_same_seed_is_the_same_run_and_with_another_is_not
     first, same, other = (weights.load_tensors(tmp_path / name / "run" / "last.safetensors")[0] for name in "abc")
     assert all(torch.equal(first[name], same[name]) for name in first)
     assert not torch.equal(first["fc.weight"], other["fc.weight"])
+
+
+def test_a_run_that_aligns_trains_validates_and_is_evaluated_on_the_same_crops(portrait, tmp_path):
+    face = Image.fromarray(portrait[130:330, 168:368]).resize((64, 64))
+    for part, (split, number) in enumerate({"train": 2, "validation": 1, "test": 1}.items()):
+        for code, expression in enumerate(EXPRESSIONS):
+            folder = tmp_path / "faces" / split / expression
+            folder.mkdir(parents=True)
+            for index in range(number):
+                face.rotate(6 * code - 20 + 3 * index + part).save(folder / f"{index}.png")
+    source, preprocessing = f"folder:{tmp_path / 'faces'}", {**TINY["preprocessing"], "align": True}
+    run = start(source, tmp_path / "run", epochs=1, preprocessing=preprocessing)
+    report = run.train()
+    other = start(source, tmp_path / "plain", epochs=1)
+    other.train()
+    assert not torch.equal(run.network.state_dict()["fc.weight"], other.network.state_dict()["fc.weight"])
+    best = tmp_path / "run" / "best.safetensors"
+    assert weights.load(best)[1].preprocessing.align
+    again = evaluate(best, source, "validation", workers=0)
+    assert report.protocol.endswith("8 pictures, each crop aligned")
+    assert "each crop aligned by the face detector, 0 without a face as they are" in again.protocol
+    np.testing.assert_array_equal(again.confusion, report.confusion)
+    assert again.calibration_error == pytest.approx(report.calibration_error)
 
 
 def test_with_seven_classes_contempt_is_left_out(source, tmp_path):

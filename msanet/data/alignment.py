@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -49,7 +50,10 @@ def aligned(samples: Sequence[Sample], preprocessing: Preprocessing, workers: in
 
 def cache_folder() -> Path:
     """Where placements are kept: msanet in $XDG_CACHE_HOME, or in ~/.cache. It may be deleted at any time."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "msanet"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "msanet"
+    except RuntimeError:  # a container's user without a home
+        return Path(tempfile.gettempdir()) / "msanet"
 
 
 def _placements(samples: Sequence[Sample], framing: Framing, workers: int) -> np.ndarray:
