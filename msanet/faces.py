@@ -289,7 +289,7 @@ class Aligner:
         margin = round(max(crop.shape[:2]) * part)
         padded = cv2.copyMakeBorder(crop, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
         factor = ALIGNED / max(padded.shape[:2])
-        size = (round(padded.shape[1] * factor), round(padded.shape[0] * factor))
+        size = (max(round(padded.shape[1] * factor), 1), max(round(padded.shape[0] * factor), 1))
         large = cv2.resize(padded, size, interpolation=cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA)
         boxes, _, landmarks = self.detector(large)
         if not len(boxes):

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -57,22 +58,35 @@ def cache_folder() -> Path:
 
 
 def _placements(samples: Sequence[Sample], framing: Framing, workers: int) -> np.ndarray:
-    """float64 [N, 6]: `Sample.placement` of each, NaN where no face is found; from the cache if these were seen."""
-    key = hashlib.blake2b(repr((framing, faces.MARGINS, faces.ALIGNED, faces.YUNET_SHA256)).encode(), digest_size=16)
-    for sample in samples:
-        key.update(sample.digest())
-    path = cache_folder() / f"placements-{key.hexdigest()}.npy"
-    with suppress(OSError, ValueError):
-        kept = np.load(path, allow_pickle=False)
-        if kept.shape == (len(samples), 6):
-            return np.asarray(kept)
-    loader = DataLoader(_Search(samples, framing), 64, num_workers=workers)
-    rows = np.concatenate([np.empty((0, 6)), *(batch.numpy() for batch in loader)])
+    """float64 [N, 6]: `Sample.placement` of each, NaN where no face is found."""
+    how = repr((framing, faces.MARGINS, faces.ALIGNED, faces.YUNET_SHA256))
+    path = cache_folder() / f"placements-{hashlib.blake2b(how.encode(), digest_size=8).hexdigest()}.npz"
+    known = _read(path)
+    digests = [sample.digest() for sample in samples]
+    new = {digest: sample for digest, sample in zip(digests, samples, strict=True) if digest not in known}
+    if new:
+        batches = DataLoader(_Search(list(new.values()), framing), 64, num_workers=workers)
+        rows = np.concatenate([batch.numpy() for batch in batches])
+        known = _read(path) | dict(zip(new, rows, strict=True)) | known  # others may have written meanwhile
+        _write(path, known)
+    return np.array([known[digest] for digest in digests]).reshape(-1, 6)
+
+
+def _read(path: Path) -> dict[bytes, np.ndarray]:
+    """`Sample.digest` -> placement; nothing where there is no such file or it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {digest.tobytes(): row for digest, row in zip(file["digests"], file["placements"], strict=True)}
+    except (OSError, ValueError, KeyError, BadZipFile):
+        return {}
+
+
+def _write(path: Path, known: dict[bytes, np.ndarray]) -> None:
+    digests = np.frombuffer(b"".join(known), np.uint8).reshape(len(known), -1)
     with suppress(InputError), replacing(path) as temporary:  # a folder that cannot be written costs time, no more
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            np.save(file, rows)
-    return rows
+            np.savez(file, digests=digests, placements=np.array(list(known.values())))
 
 
 class _Search(Dataset[Tensor]):
