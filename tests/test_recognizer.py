@@ -16,7 +16,7 @@ from PIL import Image
 import msanet
 from msanet import recognizer as module
 from msanet.expressions import EXPRESSIONS
-from msanet.faces import Detections, crop
+from msanet.faces import Aligner, Detections, crop
 from msanet.preprocessing import Framing, Preprocessing, softmax
 from msanet.recognizer import Recognizer
 from msanet.runtime import Session
@@ -70,6 +70,17 @@ def test_classify_is_what_recognize_says(recognizer, picture):
     crops = [crop(picture, np.array(face.box), face.landmarks, framing) for face in recognition]
     said = np.array([list(face.probabilities.values()) for face in recognition])
     assert np.abs(recognizer.classify(crops) - said).max() < 1e-6
+
+
+def test_classify_aligns_if_asked(recognizer, portrait):
+    crops = [np.ascontiguousarray(np.rot90(portrait[130:330, 168:368], turn)) for turn in (0, 1)]
+    crops.append(np.zeros((48, 48, 3), np.uint8))
+    aligner = Aligner(recognizer.preprocessing.framing)
+    aligned = [aligner.align(crop) for crop in crops]
+    assert aligned[2] is crops[2]
+    answers = recognizer.classify(crops, align=True)
+    np.testing.assert_array_equal(answers, recognizer.classify(aligned))
+    assert np.abs(answers - recognizer.classify(crops))[1].max() > 1e-3
 
 
 def test_classify_follows_preprocessing_and_temperature(recognizer, tiny_model, crops):
