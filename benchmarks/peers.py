@@ -16,6 +16,7 @@ import argparse
 import time
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,11 +101,15 @@ def main() -> None:
     heads = [f"{part}, ms, {number} threads" for number in arguments.threads for part in ("whole", "network")]
     print(f"{len(samples)} pictures, seven classes; medians")
     print("\t".join(["system", "accuracy", "average accuracy", *heads]))
-    for name in ("fer", "fer, aligned", *arguments.models):
+    systems: dict[str, Callable[[int], System]] = {
+        "fer": partial(fer, arguments.fer),
+        "fer, aligned": partial(fer, arguments.fer, align=True),
+        **{name: partial(ours, name) for name in arguments.models},
+    }
+    for name, make in systems.items():
         medians = []
         for threads in arguments.threads:
-            peer = name.startswith("fer")
-            system = fer(arguments.fer, threads, name != "fer") if peer else ours(name, threads)
+            system = make(threads)
             crops = placed if system.align else plain
             for crop in crops[:50]:
                 system.finish(system.network(system.prepare(crop)))

@@ -119,10 +119,8 @@ def main() -> None:
     recognizers = {model: msanet.Recognizer(model) for model in arguments.models}
 
     pool = ThreadPoolExecutor()
-    framings = {
-        recognizer.preprocessing.framing for recognizer in recognizers.values() if recognizer.preprocessing.align
-    }
-    aligners = {framing: Aligner(framing) for framing in framings}
+    wanted = [recognizer.preprocessing for recognizer in recognizers.values()]
+    aligners = {own.framing: Aligner(own.framing) for own in wanted if own.align}  # models of one framing share them
 
     def accuracies(change: Change | None, level: float) -> list[float]:
         changed = [change(crop, level, 1 - 2 * (k % 2)) for k, crop in enumerate(crops)] if change else crops

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -287,9 +288,12 @@ class Recognizer:
             float32 [N, C], as `expressions` names them.
         """
         if align:
-            aligner = Aligner(self.preprocessing.framing)
-            crops = [aligner.align(crop) for crop in crops]
+            crops = [self._aligner.align(crop) for crop in crops]
         return softmax(self._run(["logits"], crops)[0], self._temperature)
+
+    @cached_property
+    def _aligner(self) -> Aligner:
+        return Aligner(self.preprocessing.framing)  # a detector of its own, which photographs do not need
 
     def embed(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         """Crops of faces, RGB uint8 [H, W, 3] of any sizes -> pooled features, float32 [N, D]."""

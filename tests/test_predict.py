@@ -88,7 +88,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from msanet import data, weights
-from msanet.predict import Model, predict
+from msanet.predict import predict
 
 torch.set_num_threads(1)
 folder, model, output = sys.argv[1:]

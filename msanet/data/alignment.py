@@ -104,6 +104,4 @@ class _Search(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         placement = self.aligner(self.samples[index].crop())
-        return (
-            torch.full((6,), torch.nan, dtype=torch.float64) if placement is None else torch.tensor(placement.ravel())
-        )
+        return torch.from_numpy(np.full(6, np.nan) if placement is None else placement.ravel())
