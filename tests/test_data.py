@@ -529,6 +529,25 @@ def test_what_was_found_is_kept_until_pictures_or_framing_change(mixed, tmp_path
         assert aligned(mixed[:0:-1], ALIGNED) == first[:0:-1]  # some of them, in another order
 
 
+def test_a_search_that_was_cut_short_goes_on(mixed, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("msanet.data.alignment.PART", 1)
+    look = Aligner.__call__
+
+    def stop_at_noise(self, crop):
+        if crop.shape[0] == 48:
+            raise KeyboardInterrupt
+        return look(self, crop)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Aligner, "__call__", stop_at_noise)
+        with pytest.raises(KeyboardInterrupt):
+            aligned(mixed, ALIGNED)
+        patch.setattr(Aligner, "__call__", lambda self, crop: pytest.fail("looked again"))
+        assert aligned(mixed[:1], ALIGNED)[0].placement
+    assert [bool(sample.placement) for sample in aligned(mixed, ALIGNED)] == [True, False, True]
+
+
 def test_a_cache_that_cannot_be_written_only_costs_time(mixed, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

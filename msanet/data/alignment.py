@@ -23,6 +23,9 @@ from msanet.errors import InputError
 from msanet.images import replacing
 from msanet.preprocessing import Framing, Preprocessing
 
+PART = 2048
+"""Pictures looked at between two writes of what was found, so that a search cut short goes on from there."""
+
 
 def aligned(samples: Sequence[Sample], preprocessing: Preprocessing, workers: int = 0) -> list[Sample]:
     """The samples, with a `placement` if the preprocessing says `align`.
@@ -64,10 +67,11 @@ def _placements(samples: Sequence[Sample], framing: Framing, workers: int) -> np
     known = _read(path)
     digests = [sample.digest() for sample in samples]
     new = {digest: sample for digest, sample in zip(digests, samples, strict=True) if digest not in known}
-    if new:
-        batches = DataLoader(_Search(list(new.values()), framing), 64, num_workers=workers)
+    for start in range(0, len(new), PART):
+        part = list(new)[start : start + PART]
+        batches = DataLoader(_Search([new[digest] for digest in part], framing), 64, num_workers=workers)
         rows = np.concatenate([batch.numpy() for batch in batches])
-        known = _read(path) | dict(zip(new, rows, strict=True)) | known  # others may have written meanwhile
+        known = _read(path) | known | dict(zip(part, rows, strict=True))  # others may have written meanwhile
         _write(path, known)
     return np.array([known[digest] for digest in digests]).reshape(-1, 6)
 
