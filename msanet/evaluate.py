@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -104,8 +105,7 @@ def examine(
         words.append(f"{len(samples) - len(known)} pictures of other expressions than the model's are left out")
     known = aligned(known, asked.metadata.preprocessing, workers)
     if asked.metadata.preprocessing.align:
-        unseen = sum(not sample.placement for sample in known)
-        words.append(f"each crop aligned by the face detector, {unseen} without a face as they are")
+        words.append(alignment_of(known))
     probabilities = restrict(
         softmax(asked.logits(known, workers), asked.metadata.temperature), asked.metadata.expressions, expressions
     )
@@ -137,8 +137,17 @@ def score_subsets(evaluation: Evaluation) -> dict[str, Report]:
             samples = [item for item in listed if item.path in places and item.expression in expressions]
             if not samples:
                 break
+            chosen = [places[sample.path] for sample in samples]
             words = f"{name}, test split, subset {subset}, {reader.protocol}"
+            if evaluation.model.metadata.preprocessing.align:
+                words = f"{words}; {alignment_of([evaluation.samples[place] for place in chosen])}"
             title, words = (f"{subset}, labels of the list", f"labels of the list; {words}") if own else (subset, words)
-            rows = evaluation.probabilities[[places[sample.path] for sample in samples]]
+            rows = evaluation.probabilities[chosen]
             reports[title] = score(rows, targets_of(samples, expressions), expressions, words, evaluation.report.model)
     return reports
+
+
+def alignment_of(samples: Sequence[Sample]) -> str:
+    """What a protocol says of crops that `aligned` has seen."""
+    unseen = sum(not sample.placement for sample in samples)
+    return f"each crop aligned by the face detector, {unseen} without a face as they are"

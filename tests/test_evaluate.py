@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from msanet.data.samples import DataWarning
 from msanet.errors import InputError
 from msanet.evaluate import evaluate, examine
 from msanet.expressions import EXPRESSIONS
-from tests.conftest import build_weights
+from msanet.preprocessing import Preprocessing
+from tests.conftest import build_weights, ferplus_name
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -34,6 +36,17 @@ def test_a_list_that_cannot_be_read_is_left_out_with_a_warning(tiny_weights, own
     with pytest.warns(UserWarning, match=r"pose45 is left out: .*line 1"):
         report = evaluate(tiny_weights, f"ferplus:{own_ferplus}", workers=0)
     assert not any("pose45" in name for name in report.subsets)
+
+
+def test_a_subset_says_how_its_own_crops_were_aligned(make_model, own_ferplus, portrait, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    face = Image.fromarray(portrait[130:330, 168:368]).convert("L").resize((48, 48))
+    face.save(own_ferplus / "FER2013Test" / ferplus_name(44))
+    model = make_model(preprocessing=Preprocessing(size=32, resize=36, align=True))
+    report = evaluate(model, f"ferplus:{own_ferplus}", workers=0)
+    assert "each crop aligned by the face detector, 7 without a face as they are" in report.protocol
+    assert "face detector, 2 without a face as they are" in report.subsets["pose30"].protocol
+    assert "face detector, 1 without a face as they are" in report.subsets["pose45"].protocol
 
 
 def test_eight_expressions_on_a_set_of_seven(tiny_weights, make_faces):
