@@ -1,9 +1,12 @@
-"""A wider network that computes what a narrower one does, to go on training from (after Chen et al., ICLR 2016).
+"""A larger network that computes what a smaller one does, to go on training from (after Chen et al., ICLR 2016).
 
     python benchmarks/widen.py accurate --width-ratio 1.0 --output wide.safetensors
+    python benchmarks/widen.py accurate --num-subsets 2 --output fewer.safetensors
 
-Each of the n subsets of every multi-scale block gets new channels behind its old ones. They begin at random, but
-nothing reads them yet: their weights in the m x m convolutions of the old channels and in the 1x1 after them are 0.
+With a larger width_ratio each of the n subsets of every multi-scale block gets new channels behind its old ones. They
+begin at random, but nothing reads them yet: their weights in the m x m convolutions of the old channels and in the 1x1
+after them are 0. With fewer subsets each m x m convolution reads the channels of several old ones; what a channel did
+not read before it reads with weights of 0.
 """
 
 from __future__ import annotations
@@ -49,22 +52,53 @@ def kept(old: int, new: int, num_subsets: int) -> Tensor:
     return (firsts[:, None] + torch.arange(old // num_subsets)).flatten()
 
 
+def regrouped(narrow: Mapping[str, Tensor], old: int, new: int) -> dict[str, Tensor]:
+    """State dict of a network with `new` subsets that computes what one with `old` does, a multiple of `new`."""
+    state = dict(narrow)
+    for name, weight in narrow.items():
+        if name.endswith("subsets.0.0.weight"):  # [width, width / old, m, m]
+            size, parts = weight.shape[1], old // new
+            state[name] = weight.new_zeros(len(weight), size * parts, *weight.shape[2:])
+            for subset in range(old):
+                rows, start = slice(subset * size, (subset + 1) * size), subset % parts * size
+                state[name][rows, start : start + size] = weight[rows]
+        elif name.endswith("expand.0.weight"):  # [outputs, width, 1, 1], read by sums Y_i over the subsets before
+            # As weights of the P_i themselves, which do not know of subsets; then of the new, fewer sums.
+            grouped = weight.reshape(len(weight), old, -1).flip(1).cumsum(1).flip(1)
+            grouped = grouped.reshape(len(weight), new, -1)
+            state[name] = (grouped - torch.cat([grouped[:, 1:], 0 * grouped[:, :1]], dim=1)).reshape(weight.shape)
+    return state
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a network in the order of Eq. (1)")
-    parser.add_argument("--width-ratio", type=float, required=True)
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--width-ratio", type=float)
+    how.add_argument("--num-subsets", type=int)
     parser.add_argument("--output", required=True, type=Path)
     arguments = parser.parse_args()
 
     network, metadata = weights.load(arguments.model)
-    if metadata.arguments.get("hierarchy") != "equation":
+    old = metadata.arguments
+    if old.get("hierarchy") != "equation":
         raise SystemExit(f"{arguments.model} is not an MSA-Net in the order of Eq. (1): only that can be widened")
-    if arguments.width_ratio <= metadata.arguments["width_ratio"]:
-        raise SystemExit(f"the network has width_ratio {metadata.arguments['width_ratio']}: give a larger one")
+    subsets = old["num_subsets"]
     torch.manual_seed(0)
-    values = {**metadata.arguments, "width_ratio": arguments.width_ratio}
+    if arguments.num_subsets is None:
+        if arguments.width_ratio <= old["width_ratio"]:
+            raise SystemExit(f"the network has width_ratio {old['width_ratio']}: give a larger one")
+        values = {**old, "width_ratio": arguments.width_ratio}
+    else:
+        if not 1 <= arguments.num_subsets < subsets or subsets % arguments.num_subsets:
+            raise SystemExit(f"the network has {subsets} subsets: give a divisor of that")
+        values = {**old, "num_subsets": arguments.num_subsets}
     wider = create_network(metadata.network, len(metadata.expressions), **values).eval()
-    wider.load_state_dict(widened(network.state_dict(), wider.state_dict(), values["num_subsets"]))
+    if arguments.num_subsets is None:
+        state = widened(network.state_dict(), wider.state_dict(), subsets)
+    else:
+        state = regrouped(network.state_dict(), subsets, arguments.num_subsets)
+    wider.load_state_dict(state)
     size = metadata.preprocessing.size
     images = torch.randn(8, 3, size, size)
     with torch.no_grad():
