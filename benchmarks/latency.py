@@ -26,12 +26,11 @@ from msanet.models import create_network
 from msanet.runtime import Session
 
 
-def runner(network: str, int8: bool, threads: int) -> tuple[str, Callable[[], object]]:
-    """A line of --network -> its title, and one turn of it."""
+def runner(network: str, metadata: weights.Metadata, int8: bool, threads: int) -> tuple[str, Callable[[], object]]:
+    """A line of --network -> its title, and one turn of it; `metadata` are those of any network in eight classes."""
     side, text = network.split(" ", 1)
     torch.manual_seed(0)
     made = create_network("msanet", 8, **{"hierarchy": "equation", **yaml.safe_load(text)}).eval()
-    metadata = weights.load("fast")[1]
     preprocessing = replace(metadata.preprocessing, size=int(side), resize=int(side))
     content = to_onnx(made, replace(metadata, preprocessing=preprocessing))
     images = np.random.default_rng(0).standard_normal((64, 3, int(side), int(side)), np.float32)
@@ -54,7 +53,8 @@ def main() -> None:
     peer = fer(arguments.fer, arguments.threads)
     face = peer.prepare(np.zeros((64, 64, 3), np.uint8))
     turns: list[tuple[str, Callable[[], object]]] = [("fer\t", partial(peer.network, face))]
-    turns += [runner(network, not arguments.float32, arguments.threads) for network in arguments.network]
+    metadata = weights.load("fast")[1]
+    turns += [runner(network, metadata, not arguments.float32, arguments.threads) for network in arguments.network]
     times = np.empty((arguments.rounds, len(turns)))
     for row in times:
         for column, (_, turn) in enumerate(turns):

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from msanet import weights
+from msanet.export import ReverseCumsum
 from msanet.models import create_network
 
 
@@ -64,9 +65,9 @@ def regrouped(narrow: Mapping[str, Tensor], old: int, new: int) -> dict[str, Ten
                 state[name][rows, start : start + size] = weight[rows]
         elif name.endswith("expand.0.weight"):  # [outputs, width, 1, 1], read by sums Y_i over the subsets before
             # As weights of the P_i themselves, which do not know of subsets; then of the new, fewer sums.
-            grouped = weight.reshape(len(weight), old, -1).flip(1).cumsum(1).flip(1)
-            grouped = grouped.reshape(len(weight), new, -1)
-            state[name] = (grouped - torch.cat([grouped[:, 1:], 0 * grouped[:, :1]], dim=1)).reshape(weight.shape)
+            grouped = ReverseCumsum(old)(weight).reshape(len(weight), new, -1)
+            last = torch.zeros_like(grouped[:, :1])
+            state[name] = -grouped.diff(dim=1, append=last).reshape(weight.shape)
     return state
 
 
@@ -84,7 +85,6 @@ def main() -> None:
     if old.get("hierarchy") != "equation":
         raise SystemExit(f"{arguments.model} is not an MSA-Net in the order of Eq. (1): only that can be widened")
     subsets = old["num_subsets"]
-    torch.manual_seed(0)
     if arguments.num_subsets is None:
         if arguments.width_ratio <= old["width_ratio"]:
             raise SystemExit(f"the network has width_ratio {old['width_ratio']}: give a larger one")
@@ -93,6 +93,7 @@ def main() -> None:
         if not 1 <= arguments.num_subsets < subsets or subsets % arguments.num_subsets:
             raise SystemExit(f"the network has {subsets} subsets: give a divisor of that")
         values = {**old, "num_subsets": arguments.num_subsets}
+    torch.manual_seed(0)
     wider = create_network(metadata.network, len(metadata.expressions), **values).eval()
     if arguments.num_subsets is None:
         state = widened(network.state_dict(), wider.state_dict(), subsets)
