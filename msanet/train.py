@@ -45,6 +45,7 @@ from msanet.errors import InputError
 from msanet.expressions import expressions_for
 from msanet.images import replacing
 from msanet.models import Network, create_network, network_arguments
+from msanet.muon import Muon
 from msanet.predict import answers, predict
 from msanet.preprocessing import Preprocessing, softmax
 from msanet.scores import TITLES, Report, fit_temperature, score
@@ -64,6 +65,8 @@ class Recipe(BaseModel):
         small_size, small_epochs: the first small_epochs train at the smaller size small_size (progressive resizing).
         epochs, batch_size: batch_size pictures a step, over all processes together.
         learning_rate, momentum, nesterov, weight_decay: of SGD.
+        turn: of a convolution's weights a step, relative to their length, at `learning_rate`, see `Muon`; 0: they
+            follow SGD as all else does.
         schedule: "step": divided by 10 every `step_epochs`; "cosine": falling to 0 at the end.
         step_epochs: see `schedule`.
         warmup_epochs: the learning rate rises linearly from 0 over so many epochs at the start.
@@ -103,6 +106,7 @@ class Recipe(BaseModel):
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(5e-4, ge=0)
+    turn: float = Field(0.0, ge=0, lt=1)
     schedule: Literal["step", "cosine"] = "cosine"
     step_epochs: int = Field(10, ge=1)
     warmup_epochs: float = Field(0.0, ge=0)
@@ -240,17 +244,22 @@ class Run:
         self.network.to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teachers = Teachers(recipe.teachers, self.expressions, recipe.preprocessing, self.accelerator.device)
         self.average = Average(self.network, recipe.ema)
-        self.optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
+        self.optimizer = self.create_optimizer()
         self.rows: list[dict[str, Any]] = []
         if self.checkpoint.exists():
             self.restore()
+
+    def create_optimizer(self) -> torch.optim.Optimizer:
+        recipe = self.recipe
+        options: dict[str, Any] = {
+            "lr": recipe.learning_rate,
+            "momentum": recipe.momentum,
+            "nesterov": recipe.nesterov,
+            "weight_decay": recipe.weight_decay,
+        }
+        if recipe.turn:
+            return Muon(self.network, turn=recipe.turn, **options)
+        return torch.optim.SGD(self.network.parameters(), fused=True, **options)
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for a checkpoint to go on."""

@@ -26,7 +26,20 @@ PACKAGE = ROOT / "msanet"
 # Top to bottom: a file imports only from the ground floor above it and from its own wing above it. A name that has no
 # file yet keeps its place here.
 GROUND = ("errors", "expressions", "images", "preprocessing", "runtime", "faces", "drawing")
-LAB = ("models", "data", "weights", "predict", "scores", "evaluate", "report", "distill", "train", "ablate", "compare")
+LAB = (
+    "models",
+    "data",
+    "weights",
+    "predict",
+    "scores",
+    "evaluate",
+    "report",
+    "distill",
+    "muon",
+    "train",
+    "ablate",
+    "compare",
+)
 DOOR = ("export",)  # from the lab to the shop: may see both
 SHOP = ("tables", "recognizer", "batch", "benchmark", "frames", "tracks", "timeline", "video", "live", "serve")
 TOP = ("__init__", "__main__")  # may see everything

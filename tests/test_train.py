@@ -28,6 +28,7 @@ from msanet.errors import InputError
 from msanet.evaluate import evaluate
 from msanet.expressions import EXPRESSIONS
 from msanet.models import Network, network_arguments
+from msanet.muon import Muon
 from msanet.predict import predict
 from msanet.preprocessing import softmax
 from msanet.runtime import METADATA_KEY
@@ -431,9 +432,25 @@ def test_a_run_may_start_from_trained_weights_of_the_same_network(source, tmp_pa
         start(source, tmp_path / "z", initial_weights=str(tmp_path / "none.safetensors"))
 
 
-def test_without_momentum_a_run_can_be_saved_and_resumed(source, tmp_path):
-    start(source, tmp_path / "x", epochs=1, momentum=0).train()
-    assert len(start(source, tmp_path / "x", epochs=1, momentum=0, resume=True).rows) == 1
+@pytest.mark.parametrize("turn", [0.0, 0.02])
+def test_without_momentum_a_run_can_be_saved_and_resumed(source, tmp_path, turn):
+    start(source, tmp_path / "x", epochs=1, momentum=0, turn=turn).train()
+    assert len(start(source, tmp_path / "x", epochs=1, momentum=0, turn=turn, resume=True).rows) == 1
+
+
+def test_the_convolutions_turn_as_far_as_the_recipe_says_and_less_with_the_learning_rate(source, tmp_path):
+    run = start(source, tmp_path / "x", epochs=1, turn=0.02, schedule="step")
+    assert isinstance(run.optimizer, Muon)
+    weight = run.network.get_parameter("layer1.0.conv1.weight")
+    turns = []
+    for part in (1.0, 0.5):
+        run.optimizer.param_groups[0]["lr"] = run.recipe.learning_rate * part
+        before = weight.detach().clone()
+        weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+        run.optimizer.step()
+        turns.append(float((weight - before * len(weight) ** 0.5 / before.norm()).norm() / len(weight) ** 0.5))
+    assert turns[0] == pytest.approx(0.02, rel=0.3)
+    assert turns[1] == pytest.approx(turns[0] / 2, rel=0.01)
 
 
 # -- interrupted ------------------------------------------------------------------------------------------------------
@@ -484,6 +501,16 @@ def assert_equal_runs(first: Path, second: Path) -> None:
     assert list(states[0]) == list(states[1])
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert sorted(path.name for path in first.iterdir()) == sorted(path.name for path in second.iterdir())
+
+
+def test_an_interrupted_run_of_muon_ends_bit_for_bit_as_an_unbroken_one(source, tmp_path, monkeypatch):
+    start(source, tmp_path / "unbroken", **FULL, turn=0.02).train()
+    with monkeypatch.context() as patch:
+        interrupt(patch, "step", 4 + 4 + 2)
+        with pytest.raises(Killed):
+            start(source, tmp_path / "run", **FULL, turn=0.02).train()
+    start(source, tmp_path / "run", resume=True, **FULL, turn=0.02).train()
+    assert_equal_runs(tmp_path / "run", tmp_path / "unbroken")
 
 
 @pytest.fixture(scope="module")
