@@ -75,8 +75,9 @@ class Muon(torch.optim.Optimizer):
         direction = gradient
         if momentum:
             state = self.state[parameter]
-            buffer = state.setdefault("momentum_buffer", torch.zeros_like(parameter))
-            buffer.mul_(momentum).add_(gradient)
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
+            buffer = state["momentum_buffer"].mul_(momentum).add_(gradient)
             direction = gradient.add(buffer, alpha=momentum) if options["nesterov"] else buffer
         if groups is None:
             parameter.sub_(direction, alpha=options["lr"])

@@ -504,13 +504,13 @@ def assert_equal_runs(first: Path, second: Path) -> None:
 
 
 def test_an_interrupted_run_of_muon_ends_bit_for_bit_as_an_unbroken_one(source, tmp_path, monkeypatch):
-    start(source, tmp_path / "unbroken", **FULL, turn=0.02).train()
+    start(source, tmp_path / "unbroken" / "run", **FULL, turn=0.02).train()
     with monkeypatch.context() as patch:
         interrupt(patch, "step", 4 + 4 + 2)
         with pytest.raises(Killed):
             start(source, tmp_path / "run", **FULL, turn=0.02).train()
     start(source, tmp_path / "run", resume=True, **FULL, turn=0.02).train()
-    assert_equal_runs(tmp_path / "run", tmp_path / "unbroken")
+    assert_equal_runs(tmp_path / "run", tmp_path / "unbroken" / "run")
 
 
 @pytest.fixture(scope="module")
