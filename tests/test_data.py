@@ -747,6 +747,7 @@ def test_the_default_augmentation_is_the_preprocessing_itself(height, width, res
         {"erase": 1.0},
         {"bar": 1.0},
         {"degrade": 1.0},
+        {"randaugment": 20},
         {"crop": "corners"},
     ],
 )
@@ -779,6 +780,18 @@ def test_degrading_takes_detail_and_keeps_the_mean():
     results = [Augmentation(degrade=1)(crop, preprocessing, np.random.default_rng(seed)) for seed in range(20)]
     assert all(abs(result.mean() - plain.mean()) < 8 for result in results)
     assert np.median([result.std() for result in results]) < 0.8 * plain.std()
+
+
+def test_randaugment_leaves_torchs_generator_alone_and_changes_more_with_strength():
+    preprocessing, crop = Preprocessing(size=64), noise(64, 64)
+    state = torch.get_rng_state()
+    changed = {}
+    for strength in (1, 30):
+        augmentation = Augmentation(randaugment=strength)
+        results = [augmentation(crop, preprocessing, np.random.default_rng(seed)) for seed in range(40)]
+        changed[strength] = np.mean([np.abs(result - 1.0 * crop) for result in results])
+    assert changed[30] > 1.3 * changed[1] > 0
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_flip_is_the_mirror_image():
@@ -823,6 +836,7 @@ def test_corner_crops_are_the_four_corners_and_the_centre():
         erase=st.floats(0, 1),
         bar=st.floats(0, 1),
         degrade=st.floats(0, 1),
+        randaugment=st.integers(0, 30),
     ),
     st.integers(4, 90),
     st.integers(4, 90),
@@ -847,7 +861,16 @@ def test_any_augmentation_gives_a_picture_of_the_networks_size_and_grey_stays_gr
 
 
 @pytest.mark.parametrize(
-    "field", [{"flip": 1.5}, {"scale": 0.9}, {"rotation": -1}, {"crop": "top"}, {"erase": -0.1}, {"zoom": 2}]
+    "field",
+    [
+        {"flip": 1.5},
+        {"scale": 0.9},
+        {"rotation": -1},
+        {"crop": "top"},
+        {"erase": -0.1},
+        {"randaugment": 31},
+        {"zoom": 2},
+    ],
 )
 def test_augmentation_refuses_what_it_cannot_do(field):
     with pytest.raises(ValueError, match=next(iter(field))):

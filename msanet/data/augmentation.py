@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torchvision.transforms import v2
 
 from msanet.preprocessing import Preprocessing, blur, compress
 
@@ -48,6 +50,7 @@ class Augmentation(BaseModel):
     erase: float = Field(0.0, ge=0, le=1)
     bar: float = Field(0.0, ge=0, le=1)
     degrade: float = Field(0.0, ge=0, le=1)
+    randaugment: int = Field(0, ge=0, le=30)
 
     def __call__(self, crop: np.ndarray, preprocessing: Preprocessing, rng: np.random.Generator) -> np.ndarray:
         """Crop RGB uint8 [H, W, 3] -> RGB uint8 [size, size, 3], ready for `preprocessing.normalize`."""
@@ -71,6 +74,8 @@ class Augmentation(BaseModel):
         image = self.light(image, rng)
         if rng.random() < self.sharpness:
             image = preprocessing.sharpen(image, rng.uniform(-1, 1))
+        if self.randaugment:
+            image = randaugment(image, self.randaugment, rng)
         return self.hide(image, rng)
 
     def matrix(self, rng: np.random.Generator) -> np.ndarray:
@@ -106,6 +111,15 @@ class Augmentation(BaseModel):
         if self.bar and rng.random() < self.bar:
             image = overwrite(image, max(int(size * rng.uniform(0.05, 0.35)), 1), size, rng)
         return image
+
+
+def randaugment(image: np.ndarray, magnitude: int, rng: np.random.Generator) -> np.ndarray:
+    """Two of RandAugment's changes of an image uint8 [H, W, 3]; what they leave empty is grey."""
+    change = v2.RandAugment(num_ops=2, magnitude=magnitude, interpolation=v2.InterpolationMode.BILINEAR, fill=128)
+    with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's own generator
+        torch.manual_seed(int(rng.integers(2**62)))
+        changed: torch.Tensor = change(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
+    return np.ascontiguousarray(changed.numpy().transpose(1, 2, 0))
 
 
 def overwrite(image: np.ndarray, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
