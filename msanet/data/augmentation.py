@@ -117,7 +117,7 @@ def randaugment(image: np.ndarray, magnitude: int, rng: np.random.Generator) -> 
     """Two of RandAugment's changes of an image uint8 [H, W, 3]; what they leave empty is grey."""
     change = v2.RandAugment(num_ops=2, magnitude=magnitude, interpolation=v2.InterpolationMode.BILINEAR, fill=128)
     with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's own generator
-        torch.manual_seed(int(rng.integers(2**62)))
+        torch.default_generator.manual_seed(int(rng.integers(2**62)))  # torch.manual_seed would reach GPUs as well
         changed: torch.Tensor = change(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
     return np.ascontiguousarray(changed.numpy().transpose(1, 2, 0))
 
