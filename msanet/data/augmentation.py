@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torchvision.transforms import v2
 
 from msanet.preprocessing import Preprocessing, blur, compress
 
@@ -115,6 +114,8 @@ class Augmentation(BaseModel):
 
 def randaugment(image: np.ndarray, magnitude: int, rng: np.random.Generator) -> np.ndarray:
     """Two of RandAugment's changes of an image uint8 [H, W, 3]; what they leave empty is grey."""
+    from torchvision.transforms import v2  # takes a second, which evaluation need not wait for
+
     change = v2.RandAugment(num_ops=2, magnitude=magnitude, interpolation=v2.InterpolationMode.BILINEAR, fill=128)
     with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's own generator
         torch.default_generator.manual_seed(int(rng.integers(2**62)))  # torch.manual_seed would reach GPUs as well
