@@ -121,7 +121,7 @@ class Table:
 
 
 def _parquet(file: Any, expressions: Sequence[str]) -> Any:
-    """pyarrow's writer. It is in no extra: with 170 MB it would be the largest part of an installation."""
+    """pyarrow's writer. It is in no extra but dev: with 170 MB it would be the largest part of an installation."""
     if not isinstance(file, (str, os.PathLike)):
         raise InputError("Parquet cannot be printed: name a folder with --output, or choose another format")
     try:

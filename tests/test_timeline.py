@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyarrow import parquet
 
 from msanet.drawing import COLOURS
 from msanet.errors import InputError
@@ -57,6 +56,7 @@ def test_csv_and_json_lines_hold_every_face_of_every_frame(tmp_path):
 
 
 def test_parquet_holds_the_same(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
     table = Table(tmp_path / "table.parquet", "parquet", EXPRESSIONS)
     for item in MOMENTS:
         table.add(item)
