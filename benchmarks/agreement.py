@@ -15,8 +15,8 @@ from itertools import pairwise
 import numpy as np
 
 from msanet import data
-from msanet.data.samples import targets_of
-from msanet.predict import Model
+from msanet.data.sample import targets_of
+from msanet.measure.predict import Model
 
 VOTES = 10
 EDGES = (0.0, 0.6, 0.7, 0.8, 1.0)

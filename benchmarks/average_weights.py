@@ -16,10 +16,11 @@ from publish import shortened
 
 from msanet import data, weights
 from msanet.data.alignment import aligned
-from msanet.data.samples import targets_of
-from msanet.predict import predict
+from msanet.data.sample import targets_of
+from msanet.measure.calibration import fit_temperature
+from msanet.measure.predict import predict
+from msanet.measure.scores import score
 from msanet.preprocessing import softmax
-from msanet.scores import fit_temperature, score
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from msanet import images
-from msanet.faces import FaceDetector
+from msanet.faces.detector import FaceDetector
 
 WIDTH, HEIGHT, FACE = 640, 480, 0.8  # the face fills about so much of an LFW picture's side
 

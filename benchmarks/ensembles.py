@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from msanet import data
-from msanet.data.samples import Sample, targets_of
-from msanet.predict import Model
+from msanet.data.sample import Sample, targets_of
+from msanet.measure.calibration import fit_temperature
+from msanet.measure.predict import Model
+from msanet.measure.scores import score
 from msanet.preprocessing import softmax
-from msanet.scores import fit_temperature, score
 
 
 def cells(logits: np.ndarray, samples: list[Sample], expressions: tuple[str, ...], temperature: float) -> list[str]:

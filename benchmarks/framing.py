@@ -17,7 +17,8 @@ import numpy as np
 
 import msanet
 from msanet import images
-from msanet.faces import FaceDetector, crop
+from msanet.faces.crops import crop
+from msanet.faces.detector import FaceDetector
 
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger")
 

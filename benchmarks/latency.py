@@ -22,11 +22,12 @@ from peers import fer
 
 from msanet import weights
 from msanet.export import quantized, to_onnx
-from msanet.models import create_network
+from msanet.model import Metadata
+from msanet.networks import create_network
 from msanet.runtime import Session
 
 
-def runner(network: str, metadata: weights.Metadata, int8: bool, threads: int) -> tuple[str, Callable[[], object]]:
+def runner(network: str, metadata: Metadata, int8: bool, threads: int) -> tuple[str, Callable[[], object]]:
     """A line of --network -> its title, and one turn of it; `metadata` are those of any network in eight classes."""
     side, text = network.split(" ", 1)
     torch.manual_seed(0)

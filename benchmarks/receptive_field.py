@@ -18,7 +18,7 @@ import argparse
 import torch
 from torch import Tensor, nn
 
-from msanet.models.msanet import HIERARCHIES, MSANet, MultiScaleBlock
+from msanet.networks.msanet import HIERARCHIES, MSANet, MultiScaleBlock
 
 
 def positive(network: nn.Module) -> None:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from msanet.data.augmentation import Augmentation
-from msanet.train import Recipe, Run, load_recipe
+from msanet.train.recipe import Recipe, load_recipe
+from msanet.train.run import Run
 
 SETTINGS = [
     "network.hierarchy=equation",

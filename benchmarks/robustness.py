@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 import msanet
 from msanet import data, preprocessing
-from msanet.faces import Aligner
+from msanet.faces.aligner import Aligner
 
 Change = Callable[[np.ndarray, float, int], np.ndarray]
 

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import torch
 
-from msanet.ablate import Ablation, load_rows, network_rows
-from msanet.models import create_network
-from msanet.train import Recipe
+from msanet.networks import create_network
+from msanet.study.ablate import Ablation
+from msanet.study.cells import load_rows, network_rows
+from msanet.train.recipe import Recipe
 
 
 def rate(network: str, recipe: Recipe, precision: torch.dtype, seconds: float) -> float:

@@ -17,9 +17,9 @@ import numpy as np
 
 from msanet import data
 from msanet.data.ferplus import FOLDERS
-from msanet.data.samples import DataWarning, Sample, repeated
-from msanet.evaluate import examine
-from msanet.scores import score
+from msanet.data.sample import DataWarning, Sample, repeated
+from msanet.measure.evaluate import examine
+from msanet.measure.scores import score
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from msanet import weights
 from msanet.export import ReverseCumsum
-from msanet.models import create_network
+from msanet.networks import create_network
 
 
 def widened(narrow: Mapping[str, Tensor], wide: Mapping[str, Tensor], num_subsets: int) -> dict[str, Tensor]:

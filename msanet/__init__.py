@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 from msanet.errors import InputError
 
 if TYPE_CHECKING:
-    from msanet.faces import Face as Face
-    from msanet.models import create_network as create_network
-    from msanet.recognizer import Recognition as Recognition
-    from msanet.recognizer import Recognizer as Recognizer
+    from msanet.faces.face import Face as Face
+    from msanet.networks import create_network as create_network
+    from msanet.recognize.recognizer import Recognition as Recognition
+    from msanet.recognize.recognizer import Recognizer as Recognizer
 
 __version__ = "0.1.0"
 __all__ = ["Face", "InputError", "Recognition", "Recognizer", "__version__", "create_network"]
 
 _HOMES = {
-    "Face": "msanet.faces",
-    "Recognition": "msanet.recognizer",
-    "Recognizer": "msanet.recognizer",
-    "create_network": "msanet.models",
+    "Face": "msanet.faces.face",
+    "Recognition": "msanet.recognize.recognizer",
+    "Recognizer": "msanet.recognize.recognizer",
+    "create_network": "msanet.networks",
 }
 
 

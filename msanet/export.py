@@ -17,16 +17,16 @@ from torch.nn.utils import parametrize
 
 from msanet import data, weights
 from msanet.data.alignment import aligned
-from msanet.data.samples import DataWarning
+from msanet.data.sample import DataWarning
 from msanet.errors import InputError, require
-from msanet.evaluate import examine
-from msanet.images import replacing
-from msanet.models import Network
-from msanet.models.blocks import CBAM
-from msanet.models.msanet import MSANet, MultiScaleBlock
+from msanet.files import replacing
+from msanet.measure.evaluate import examine
+from msanet.model import METADATA_KEY, Metadata
+from msanet.networks import Network
+from msanet.networks.blocks import CBAM
+from msanet.networks.msanet import MSANet, MultiScaleBlock
 from msanet.preprocessing import softmax
-from msanet.runtime import METADATA_KEY, Session
-from msanet.weights import Metadata
+from msanet.runtime import Session
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -111,7 +111,7 @@ def export(
     if source is not None and quantize:
         content, proof = to_int8(content, model, metadata, source)
     else:
-        proof = compare(network, Session(content, threads=1), metadata)
+        proof = prove(network, Session(content, threads=1), metadata)
         if not proof.difference <= TOLERANCE:
             raise RuntimeError(
                 f"ONNX and PyTorch differ by {proof.difference:.2e} in probability, over {TOLERANCE:.0e}"
@@ -253,7 +253,7 @@ def store_half(model: Any) -> None:
     graph.node.extend(nodes)
 
 
-def compare(network: Network, session: Session, metadata: Metadata) -> Proof:
+def prove(network: Network, session: Session, metadata: Metadata) -> Proof:
     """PyTorch and ONNX over 16 random pictures."""
     size = metadata.preprocessing.size
     pixels = np.random.default_rng(0).integers(0, 256, (16, size, size, 3), np.uint8)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import uuid
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -15,6 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from msanet.errors import InputError
+from msanet.files import replacing
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | np.ndarray"
 
@@ -24,7 +22,9 @@ MAX_PIXELS = 200_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
 """Pillow's names of the formats read. Others stay closed: some of its decoders start other programs."""
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"})
+PICTURE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
+)
 """Endings, in lower case, by which the pictures of a folder are known."""
 
 WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
@@ -109,7 +109,7 @@ def listing(folder: str | os.PathLike[str], leave_out: str | os.PathLike[str] | 
             continue
         seen.add(_identity(parent))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names = (name for name in files if os.path.splitext(name)[1].lower() in SUFFIXES and name[0] != ".")
+        names = (name for name in files if os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES and name[0] != ".")
         found += [path for path in (os.path.join(parent, name) for name in names) if os.path.isfile(path)]
     return sorted(found)
 
@@ -118,27 +118,6 @@ def _identity(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Equal for two paths of one file or folder."""
     status = os.stat(path)
     return status.st_dev, status.st_ino
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path`; what is written there takes its place at the end, or vanishes on an error.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written ({error.strerror or error}): choose another place or check its permissions"
-        ) from None
-    finally:
-        with suppress(OSError):  # such as a folder on the way that is a file
-            temporary.unlink()
 
 
 def write(path: str | os.PathLike[str], image: np.ndarray) -> None:

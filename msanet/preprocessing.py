@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,10 @@ import numpy as np
 from msanet.errors import InputError
 
 FILTERS = ("linear", "cubic")
+
+MEAN_LANDMARKS = np.array([[0.318, 0.368], [0.682, 0.368], [0.5, 0.587], [0.345, 0.755], [0.655, 0.755]], np.float32)
+"""Landmarks [5, 2] of the mean face in a crop of `Framing(scale=1.05)` whose sides are 0..1: over 378 faces of LFW,
+made symmetric. They stand in for those of a face whose own are not known."""
 
 
 @dataclass(frozen=True)
@@ -152,21 +157,33 @@ class Preprocessing:
         images = [self.center(self.fit(crop)) for crop in crops]
         return self.normalize(np.stack(images)) if images else np.empty((0, 3, self.size, self.size), np.float32)
 
+    def to_input(self, points: np.ndarray) -> np.ndarray:
+        """Points [..., 2] of a crop whose sides are 0..1 as points of the network's input, whose sides are 0..1."""
+        return (points - 0.5) * ((self.resize or self.size) / self.size) + 0.5
+
     def average_views(
-        self, network: Callable[[np.ndarray], Sequence[np.ndarray]], images: np.ndarray
+        self,
+        network: Callable[[np.ndarray, Mapping[str, np.ndarray]], Sequence[np.ndarray]],
+        images: np.ndarray,
+        inputs: Mapping[str, np.ndarray] = MappingProxyType({}),
     ) -> list[np.ndarray]:
         """The network's outputs, averaged over the mirrored view as well if `mirror` says so.
 
         Args:
-            network: float32 [N, 3, size, size] -> its outputs, float32 [N, K] or maps [N, K, h, w].
+            network: float32 [N, 3, size, size] and further inputs by name -> its outputs, float32 [N, K] or maps
+                [N, K, h, w].
             images: float32 [N, 3, size, size].
+            inputs: further inputs: "landmarks" float32 [N, 5, 2].
 
         Returns:
             The same outputs. Maps of the mirrored view are mirrored back before they are averaged.
         """
-        outputs = list(network(images))
+        outputs = list(network(images, inputs))
         if self.mirror:
-            mirrored = network(np.ascontiguousarray(images[..., ::-1]))
+            mirrored = network(
+                np.ascontiguousarray(images[..., ::-1]),
+                {name: mirror_landmarks(value) for name, value in inputs.items()},
+            )
             back = [output[..., ::-1] if output.ndim == 4 else output for output in mirrored]
             outputs = [(one + other) / 2 for one, other in zip(outputs, back, strict=True)]
         return outputs
@@ -194,6 +211,12 @@ class Preprocessing:
             if name in values:
                 values[name] = tuple(float(value) for value in values[name])
         return cls(**values, framing=Framing(**framing))
+
+
+def mirror_landmarks(points: np.ndarray) -> np.ndarray:
+    """Landmarks [..., 5, 2] of a picture whose sides are 0..1 as its mirror image has them, in `Face`'s order."""
+    mirrored = np.stack([1 - points[..., 0], points[..., 1]], axis=-1)
+    return mirrored[..., [1, 0, 2, 4, 3], :]
 
 
 def blur(image: np.ndarray, part: float) -> np.ndarray:

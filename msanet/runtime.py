@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from msanet.errors import InputError
-
-METADATA_KEY = "msanet"
-"""Key of the ONNX file's custom metadata under which our JSON lies."""
 
 DEFAULT_THREADS = 8
 """Most threads taken without being asked: small networks gain nothing from more."""
@@ -50,6 +44,7 @@ class Session:
     Attributes:
         name: the path, or "the ONNX bytes".
         outputs: names of the network's outputs.
+        custom_metadata: what else the file says, name -> text.
 
     Raises:
         InputError: the file is missing or no ONNX network, `threads` is under 1 or a provider is not installed.
@@ -95,25 +90,7 @@ class Session:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{self.name} cannot be loaded as ONNX ({reason}): export or download it again") from None
         self.outputs = [output.name for output in self._session.get_outputs()]
-
-    @cached_property
-    def metadata(self) -> dict[str, Any]:
-        """What the file says about its network: name, expressions, preprocessing, scores and more.
-
-        Raises:
-            InputError: the file was not written by msanet.
-        """
-        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        try:
-            metadata = json.loads(text or "")
-        except ValueError:
-            metadata = None
-        if not isinstance(metadata, dict):
-            raise InputError(
-                f"{self.name} has no msanet metadata, so its preprocessing and expressions are unknown: "
-                "write it with msanet export"
-            )
-        return metadata
+        self.custom_metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, outputs: Sequence[str], inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The outputs named, for inputs by name."""

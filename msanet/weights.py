@@ -2,67 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from msanet.classifier import Classifier
 from msanet.errors import InputError
-from msanet.images import replacing
-from msanet.models import Network, create_network
-from msanet.preprocessing import Preprocessing
-from msanet.runtime import METADATA_KEY, Session
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What travels with weights.
-
-    Args:
-        name: of the model.
-        network: name of the architecture.
-        arguments: of `create_network`.
-        expressions: names of the classes, in the order of the logits.
-        preprocessing: what the network's input has gone through.
-        temperature: logits are divided by it before the softmax (calibration, fitted on validation).
-        training: data, recipe, versions: how the weights were made.
-        scores: measured, with the protocol in words.
-        description: in a sentence.
-    """
-
-    name: str
-    network: str
-    arguments: Mapping[str, Any]
-    expressions: tuple[str, ...]
-    preprocessing: Preprocessing
-    temperature: float = 1.0
-    training: Mapping[str, Any] = field(default_factory=dict)
-    scores: Mapping[str, Any] = field(default_factory=dict)
-    description: str = ""
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Metadata:
-        """The inverse of `to_json`, after `json.loads`.
-
-        Raises:
-            InputError: a field is missing, unknown or out of its range.
-        """
-        try:
-            preprocessing = Preprocessing.from_dict(values["preprocessing"])
-            return cls(**{**values, "preprocessing": preprocessing, "expressions": tuple(values["expressions"])})
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"the weights' metadata do not fit this version of msanet ({error}): update msanet"
-            ) from None
+from msanet.files import replacing
+from msanet.model import METADATA_KEY, Metadata, model_path
+from msanet.networks import Network, create_network
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -104,21 +55,6 @@ def rounded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def resolve(name_or_file: str | Path) -> Path:
-    """Path of a shipped model's safetensors file by name, or of a file of the user's.
-
-    Raises:
-        InputError: it is neither.
-    """
-    shipped = Path(str(resources.files("msanet") / "pretrained" / f"{name_or_file}.safetensors"))
-    if shipped.is_file():
-        return shipped
-    if Path(name_or_file).suffix != ".safetensors" and not Path(name_or_file).is_file():
-        names = ", ".join(sorted(path.stem for path in shipped.parent.glob("*.safetensors")))
-        raise InputError(f"there is no model {str(name_or_file)!r}: choose one of {names}, or a .safetensors file")
-    return Path(name_or_file)
-
-
 def load(name_or_file: str | Path) -> tuple[Network, Metadata]:
     """A network in evaluation mode with its weights, and their metadata.
 
@@ -128,14 +64,9 @@ def load(name_or_file: str | Path) -> tuple[Network, Metadata]:
     Raises:
         InputError: no such model, not a safetensors file, or one without our metadata or with other weights.
     """
-    path = resolve(name_or_file)
+    path = model_path(name_or_file, ".safetensors")
     tensors, texts = load_tensors(path)
-    if METADATA_KEY not in texts:
-        raise InputError(f"{path} has no msanet metadata: give a file that msanet train wrote")
-    try:
-        metadata = Metadata.from_dict(json.loads(texts[METADATA_KEY]))
-    except json.JSONDecodeError:
-        raise InputError(f"{path}: its msanet metadata are not JSON; train or export it again") from None
+    metadata = Metadata.from_json(texts.get(METADATA_KEY), str(path))
     network = create_network(metadata.network, len(metadata.expressions), **metadata.arguments)
     try:
         network.load_state_dict(tensors)
@@ -146,16 +77,16 @@ def load(name_or_file: str | Path) -> tuple[Network, Metadata]:
     return network.eval(), metadata
 
 
-def load_either(name_or_file: str | Path, threads: int | None = None) -> tuple[Network | Session, Metadata]:
-    """As `load`; an .onnx file gives the session that runs it, with so many processor threads (see `Session`).
+def load_either(name_or_file: str | Path, threads: int | None = None) -> tuple[Network | Classifier, Metadata]:
+    """As `load`; an .onnx file gives the classifier that runs it, with so many processor threads.
 
     Raises:
         InputError: the model cannot be loaded.
     """
     if Path(name_or_file).suffix != ".onnx":
         return load(name_or_file)
-    session = Session(name_or_file, threads)
-    return session, Metadata.from_dict(session.metadata)
+    classifier = Classifier(name_or_file, threads)
+    return classifier, classifier.metadata
 
 
 def start_from(network: Network, name_or_file: str | Path) -> None:

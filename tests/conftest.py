@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from msanet.expressions import EXPRESSIONS
+from msanet.labels import EXPRESSIONS
+from msanet.model import Metadata
 from msanet.preprocessing import Framing, Preprocessing
 
 # How long an example takes says more about the machine than about the code.
@@ -126,13 +127,13 @@ def build_weights(path: Path, network: str = "msanet", expressions: tuple[str, .
     """Write the weights of an untrained network, seeded, for inputs of 32 x 32, mirrored views averaged."""
     torch = pytest.importorskip("torch")
     from msanet import weights
-    from msanet.models import create_network
+    from msanet.networks import create_network
 
     torch.manual_seed(0)
     arguments = {"channels": [16, 32]} if network != "resnet18" else {}
     state = create_network(network, len(expressions), **arguments).state_dict()
     preprocessing = Preprocessing(size=32, mirror=True)
-    weights.save(path, state, weights.Metadata("tiny", network, arguments, expressions, preprocessing))
+    weights.save(path, state, Metadata("tiny", network, arguments, expressions, preprocessing))
     return path
 
 
@@ -272,7 +273,7 @@ def own_ferplus(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def evaluation(tiny_weights: Path, ferplus: Path) -> Any:
     """What `tiny_weights` says of the test split of `ferplus`: an `Evaluation`."""
-    from msanet.evaluate import examine
+    from msanet.measure.evaluate import examine
 
     return examine(tiny_weights, f"ferplus:{ferplus}", workers=0)
 

@@ -10,28 +10,30 @@ import pytest
 import torch
 
 from msanet import data, weights
+from msanet.classifier import Classifier
 from msanet.errors import InputError
-from msanet.evaluate import evaluate
 from msanet.export import OPSET, TOLERANCE, Proof, export, foldable, to_onnx
-from msanet.expressions import EXPRESSIONS, expressions_for
-from msanet.models import NETWORKS, create_network
-from msanet.predict import predict
+from msanet.labels import EXPRESSIONS, expressions_for
+from msanet.measure.evaluate import evaluate
+from msanet.measure.predict import predict
+from msanet.model import Metadata
+from msanet.networks import NETWORKS, create_network
 from msanet.preprocessing import Preprocessing, softmax
-from msanet.recognizer import Recognizer
+from msanet.recognize.recognizer import Recognizer
 from msanet.runtime import Session
 
 SIZE = 32
 
 
-def save(path: Path, network: str = "msanet_ms") -> weights.Metadata:
+def save(path: Path, network: str = "msanet_ms") -> Metadata:
     torch.manual_seed(0)
-    metadata = weights.Metadata("tiny", network, {}, expressions_for(7), Preprocessing(size=SIZE), 1.5)
+    metadata = Metadata("tiny", network, {}, expressions_for(7), Preprocessing(size=SIZE), 1.5)
     weights.save(path, create_network(network, 7).state_dict(), metadata)
     return metadata
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory) -> tuple[Path, weights.Metadata]:
+def exported(tmp_path_factory) -> tuple[Path, Metadata]:
     """A folder with model.safetensors and its model.onnx: exporting takes seconds, so most tests share it."""
     folder = tmp_path_factory.mktemp("exported")
     metadata = save(folder / "model.safetensors")
@@ -68,7 +70,7 @@ def test_any_number_of_pictures_runs(exported):
 
 def test_metadata_travel(exported):
     folder, metadata = exported
-    assert Session(folder / "model.onnx").metadata == json.loads(metadata.to_json())
+    assert Classifier(folder / "model.onnx").metadata == metadata
     recognizer = Recognizer(folder / "model.onnx", threads=1)
     assert recognizer.expressions == expressions_for(7)
     assert recognizer.preprocessing == metadata.preprocessing
@@ -90,7 +92,7 @@ def test_half_precision_halves_the_file_and_keeps_the_probabilities(exported, tm
 
 def test_a_network_that_onnx_gets_wrong_is_not_written(tmp_path, monkeypatch):
     save(tmp_path / "model.safetensors")
-    monkeypatch.setattr("msanet.export.compare", lambda *_: Proof(16, 0.1, 1.0))
+    monkeypatch.setattr("msanet.export.prove", lambda *_: Proof(16, 0.1, 1.0))
     with pytest.raises(RuntimeError, match="differ"):
         export(tmp_path / "model.safetensors", tmp_path / "model.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
@@ -126,7 +128,7 @@ def test_folding_keeps_the_outputs_and_the_network(hierarchy, kernels):
 @pytest.mark.parametrize("half", [False, True])
 def test_onnxruntime_joins_every_normalisation_and_sum_when_it_loads(tmp_path, half):
     onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
-    metadata = weights.Metadata("tiny", "msanet", {}, expressions_for(7), Preprocessing(size=SIZE))
+    metadata = Metadata("tiny", "msanet", {}, expressions_for(7), Preprocessing(size=SIZE))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -144,7 +146,7 @@ def quantized(faces_folder, tmp_path_factory) -> tuple[Path, Path, Proof]:
     folder = tmp_path_factory.mktemp("int8")
     torch.manual_seed(0)
     preprocessing = Preprocessing(size=SIZE, mirror=True)
-    metadata = weights.Metadata("tiny", "msanet", {"kernels": [3]}, EXPRESSIONS, preprocessing, 1.5, scores={"test": 1})
+    metadata = Metadata("tiny", "msanet", {"kernels": [3]}, EXPRESSIONS, preprocessing, 1.5, scores={"test": 1})
     weights.save(folder / "model.safetensors", create_network("msanet", 8, kernels=(3,)).state_dict(), metadata)
     source = f"folder:{faces_folder}"
     proof = export(folder / "model.safetensors", folder / "int8.onnx", quantize="int8", source=source)
@@ -154,8 +156,8 @@ def quantized(faces_folder, tmp_path_factory) -> tuple[Path, Path, Proof]:
 def test_int8_keeps_outputs_and_metadata_and_has_its_own_scores(quantized, faces_folder):
     model, file, proof = quantized
     session, metadata = Session(file, threads=1), weights.load(model)[1]
+    told = json.loads(session.custom_metadata["msanet"])
     assert session.outputs == ["logits", "embedding", "evidence", "attention"]
-    told = session.metadata
     assert told["expressions"] == list(metadata.expressions)
     assert told["preprocessing"] == json.loads(metadata.to_json())["preprocessing"]
     assert told["temperature"] == metadata.temperature
@@ -212,7 +214,7 @@ def test_int8_needs_faces_and_says_so(exported, tmp_path):
 def test_recognition_gives_what_evaluation_gives_picture_by_picture(faces_folder, tmp_path, mirror):
     torch.manual_seed(0)
     preprocessing = Preprocessing(size=SIZE, resize=36, gray=True, mirror=mirror)
-    metadata = weights.Metadata("tiny", "msanet_ms", {}, EXPRESSIONS, preprocessing, 1.5)
+    metadata = Metadata("tiny", "msanet_ms", {}, EXPRESSIONS, preprocessing, 1.5)
     weights.save(tmp_path / "model.safetensors", create_network("msanet_ms", 8).state_dict(), metadata)
     export(tmp_path / "model.safetensors", tmp_path / "model.onnx")
     samples = data.read(f"folder:{faces_folder}", "test")

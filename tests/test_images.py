@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from msanet.errors import InputError
-from msanet.images import listing, read, replacing, write
+from msanet.files import replacing
+from msanet.images import listing, read, write
 
 # red, green above blue, white: every turn of it looks different
 QUADRANTS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)

@@ -163,7 +163,7 @@ def test_mirror_averages_the_outputs_of_both_views(mirror):
     images = Preprocessing(size=16)([picture(16, 16, seed) for seed in range(3)])
     weights = np.random.default_rng(0).normal(size=(3 * 16 * 16, 5)).astype(np.float32)
 
-    def network(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def network(inputs: np.ndarray, _: object = None) -> tuple[np.ndarray, np.ndarray]:
         assert inputs.flags.c_contiguous
         return inputs.reshape(len(inputs), -1) @ weights, inputs[:, :1] ** 2
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from msanet import __main__ as command
-from msanet.expressions import EXPRESSIONS
+import msanet
+from msanet.cli import app as command
 from msanet.images import write
+from msanet.labels import EXPRESSIONS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -66,12 +67,8 @@ def test_the_ablation_is_that_of_the_results():
     assert [line for line in lines if line not in results] == []
 
 
-def test_the_tree_names_every_module():
-    tree = README[README.index("## The tree") :]
-    package = Path(command.__file__).parent
-    missing = [
-        path.name
-        for path in package.iterdir()
-        if path.suffix == ".py" and path.name not in (*tree.split(), "__init__.py")
-    ]
-    assert missing == []
+def test_the_tree_names_every_file_and_folder_of_the_package():
+    tree = README[README.index("## The tree") :].replace("/", " ").split()
+    package = Path(msanet.__file__).parent
+    names = {path.name for path in package.iterdir() if not path.name.startswith("__") and path.name != "py.typed"}
+    assert names - set(tree) == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import platform
 import re
@@ -13,7 +14,6 @@ import numpy as np
 import pytest
 
 from msanet.errors import InputError
-from msanet.preprocessing import Preprocessing
 from msanet.runtime import Session, available_threads
 
 ARENAS = """
@@ -60,14 +60,8 @@ def test_a_file_and_its_bytes_run_alike(tiny_model):
 
 def test_metadata_and_outputs(tiny_model):
     session = Session(tiny_model)
-    assert session.metadata["name"] == "tiny"
+    assert json.loads(session.custom_metadata["msanet"])["name"] == "tiny"
     assert set(session.outputs) == {"logits", "embedding", "evidence", "attention"}
-
-
-def test_metadata_of_others_is_missing(make_model):
-    session = Session(make_model(preprocessing=Preprocessing(size=32), metadata={}))
-    with pytest.raises(InputError, match="no msanet metadata"):
-        _ = session.metadata
 
 
 def test_every_wrong_file_is_one_sentence_with_its_name(tmp_path):

@@ -14,14 +14,15 @@ from torch import Tensor
 
 from msanet import weights
 from msanet.errors import InputError
-from msanet.expressions import EXPRESSIONS
-from msanet.models import Network, create_network
+from msanet.labels import EXPRESSIONS
+from msanet.model import Metadata
+from msanet.networks import Network, create_network
 from msanet.preprocessing import Framing, Preprocessing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 ARGUMENTS = {"channels": [16, 32], "strides": [1, 2]}
-METADATA = weights.Metadata(
+METADATA = Metadata(
     name="tiny",
     network="msanet_ms",
     arguments=ARGUMENTS,
@@ -78,7 +79,7 @@ def test_the_metadata_is_readable_json_in_the_file(file):
     values = json.loads(texts["msanet"])
     assert values["expressions"] == list(EXPRESSIONS)
     assert values["preprocessing"]["size"] == 32
-    assert weights.Metadata.from_dict(json.loads(METADATA.to_json())) == METADATA
+    assert Metadata.from_json(METADATA.to_json(), "x") == METADATA
 
 
 def test_tensors_that_share_memory_or_lie_in_another_order_are_saved_too(tmp_path):
@@ -153,7 +154,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path, content):
 
 def test_a_missing_file_is_refused(tmp_path):
     refused(tmp_path / "none.safetensors", "none.safetensors is missing")
-    refused(tmp_path, "there is no model")
+    refused(tmp_path, "is missing")
     refused("no_such_model", "there is no model 'no_such_model': choose one of")
     (tmp_path / "folder.safetensors").mkdir()
     refused(tmp_path / "folder.safetensors", "folder.safetensors is missing")
@@ -168,10 +169,10 @@ def test_safetensors_of_somebody_else_are_refused(network, tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("not json", "tiny.safetensors: its msanet metadata are not JSON"),
-        ("[1, 2]", "metadata do not fit this version"),
-        ("{}", "metadata do not fit this version"),
-        ('{"preprocessing": {}, "name": "x"}', "metadata do not fit this version"),
+        ("not json", "tiny.safetensors: its msanet metadata cannot be used"),
+        ("[1, 2]", "its msanet metadata cannot be used"),
+        ("{}", "does not say its"),
+        ('{"preprocessing": {}, "name": "x"}', "does not say its"),
     ],
 )
 def test_broken_metadata_are_refused(file, text, words):

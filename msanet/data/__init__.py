@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from msanet.data import affectnet, expw, fer2013, ferplus, folder, listing, rafdb
-from msanet.data.samples import SPLITS, Sample
+from msanet.data.sample import SPLITS, Sample
 from msanet.data.subsets import SUBSETS
 from msanet.errors import InputError
-from msanet.expressions import EXPRESSIONS, expressions_for
+from msanet.labels import EXPRESSIONS, expressions_for
 
 __all__ = ["READERS", "SPLITS", "SUBSETS", "Reader", "expressions_of", "parse", "read", "subsets_of"]
 

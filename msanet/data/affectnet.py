@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from msanet.data import subsets
-from msanet.data.samples import Sample, check_split, hold_out, present, unique, warn_of_repeated
+from msanet.data.sample import Sample, check_split, hold_out, present, unique, warn_of_repeated
 from msanet.errors import InputError
 
 CODES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from msanet import faces
-from msanet.data.samples import Sample
+from msanet.data.sample import Sample
 from msanet.errors import InputError
-from msanet.images import replacing
+from msanet.faces.aligner import ALIGNED, MARGINS, Aligner
+from msanet.faces.detector import YUNET_SHA256
+from msanet.files import replacing
 from msanet.preprocessing import Framing, Preprocessing
 
 PART = 2048
@@ -62,7 +63,7 @@ def cache_folder() -> Path:
 
 def _placements(samples: Sequence[Sample], framing: Framing, workers: int) -> np.ndarray:
     """float64 [N, 6]: `Sample.placement` of each, NaN where no face is found."""
-    how = repr((framing, faces.MARGINS, faces.ALIGNED, faces.YUNET_SHA256))
+    how = repr((framing, MARGINS, ALIGNED, YUNET_SHA256))
     path = cache_folder() / f"placements-{hashlib.blake2b(how.encode(), digest_size=8).hexdigest()}.npz"
     known = _read(path)
     digests = [sample.digest() for sample in samples]
@@ -100,8 +101,8 @@ class _Search(Dataset[Tensor]):
         self.samples, self.framing = samples, framing
 
     @cached_property
-    def aligner(self) -> faces.Aligner:
-        return faces.Aligner(self.framing)  # made at first use, in the loading process that uses it
+    def aligner(self) -> Aligner:
+        return Aligner(self.framing)  # made at first use, in the loading process that uses it
 
     def __len__(self) -> int:
         return len(self.samples)

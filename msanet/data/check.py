@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from msanet import data
-from msanet.data.samples import DataWarning, Sample, count
+from msanet.data.sample import DataWarning, Sample, count
 from msanet.errors import InputError
 
 AT_ONCE = 1000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from msanet.data.samples import Sample, check_split, hold_out, present, unique, warn_of_no_split
+from msanet.data.sample import Sample, check_split, hold_out, present, unique, warn_of_no_split
 from msanet.errors import InputError
 
 CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from msanet.data.ferplus import FOLDERS, USAGES
-from msanet.data.samples import Sample, check_split, present, without_repeated
+from msanet.data.sample import Sample, check_split, present, without_repeated
 from msanet.errors import InputError
 
 CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
@@ -32,7 +32,7 @@ NOTE = "FERPlus's folders hold 28,558, 3,579 and 3,573 of the 28,709, 3,589 and 
 
 
 @dataclass(frozen=True)
-class Row(Sample):
+class PixelRow(Sample):
     """A picture inside the csv: `path` is the csv, and the picture is read from its line when it is needed.
 
     Args:
@@ -109,7 +109,7 @@ def read_csv(path: Path) -> Iterator[tuple[str, Sample]]:
                     raise InputError(
                         f"{path}, line {number}: not an emotion 0 to 6, {SIDE * SIDE} pixels and a usage; correct it"
                     ) from None
-                yield split, Row(path, expression, line=number, offset=offset)
+                yield split, PixelRow(path, expression, line=number, offset=offset)
             offset += len(line)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from msanet.data import subsets
-from msanet.data.samples import DataWarning, Sample, check_split, present, without_repeated
+from msanet.data.sample import DataWarning, Sample, check_split, present, without_repeated
 from msanet.errors import InputError
-from msanet.expressions import EXPRESSIONS
+from msanet.labels import EXPRESSIONS
 
 CODES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 """The order of the csv's columns, and of the class codes in the subset lists."""

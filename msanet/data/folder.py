@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from msanet import images
-from msanet.data.samples import SPLITS, Sample, check_split, hold_out, repeated, warn_of_no_split, warn_of_repeated
+from msanet.data.sample import SPLITS, Sample, check_split, hold_out, repeated, warn_of_no_split, warn_of_repeated
 from msanet.errors import InputError
-from msanet.expressions import EXPRESSIONS
+from msanet.labels import EXPRESSIONS
 
 NAMES = {name: name for name in EXPRESSIONS} | {
     "happy": "happiness",
@@ -70,7 +70,7 @@ def pictures(folder: Path) -> list[Sample]:
         Sample(path, expression)
         for own, expression in sorted(found.items(), key=lambda item: EXPRESSIONS.index(item[1]))
         for path in sorted(own.rglob("*"))
-        if path.suffix.lower() in images.SUFFIXES
+        if path.suffix.lower() in images.PICTURE_SUFFIXES
     ]
     if not samples:
         raise InputError(f"{folder} holds no pictures in folders named {', '.join(EXPRESSIONS)}")

@@ -6,9 +6,9 @@ import csv
 import math
 from pathlib import Path
 
-from msanet.data.samples import SPLITS, Sample, check_split, hold_out, present, unique, warn_of_no_split
+from msanet.data.sample import SPLITS, Sample, check_split, hold_out, present, unique, warn_of_no_split
 from msanet.errors import InputError
-from msanet.expressions import EXPRESSIONS
+from msanet.labels import EXPRESSIONS
 
 LAYOUT = (
     "FILE.csv with the columns picture (a path, relative to the file's folder) and expression, or picture and a column "

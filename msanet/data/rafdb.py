@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from msanet.data import subsets
-from msanet.data.samples import Sample, check_split, hold_out, present, repeated, unique, warn_of_repeated
+from msanet.data.sample import Sample, check_split, hold_out, present, repeated, unique, warn_of_repeated
 from msanet.errors import InputError
 
 CODES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")

@@ -8,7 +8,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from msanet.data.samples import DataWarning, Sample
+from msanet.data.sample import DataWarning, Sample
 from msanet.errors import InputError
 
 SUBSETS = ("pose30", "pose45", "occlusion")

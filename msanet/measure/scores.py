@@ -1,0 +1,327 @@
+"""Scores of predictions: one `Report` with its intervals, tables and confusion picture."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from msanet.errors import InputError, require
+from msanet.files import replacing
+from msanet.measure.calibration import calibration_error
+from msanet.measure.intervals import RESAMPLES, TAIL
+
+MEASURE_TITLES = {"accuracy": "Accuracy", "average_accuracy": "Average accuracy", "macro_f1": "Macro F1"}
+
+
+def measures(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Accuracy, average accuracy and macro F1 of any number of confusion matrices at once.
+
+    Average accuracy is the mean of the recalls, macro F1 the mean of the F1 scores; both means go over the classes
+    that have pictures. A class without pictures has no recall, so it is left out rather than counted as 0.
+
+    Args:
+        confusion: int64 [..., K, K], rows true, columns predicted; each matrix with at least one picture.
+
+    Returns:
+        name -> float64 [...], in 0..1.
+    """
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    pictures = confusion.sum(axis=-1)
+    answers = confusion.sum(axis=-2)
+    classes = (pictures > 0).sum(axis=-1)
+    # Where a class has no pictures, `right` is 0: it adds nothing to either sum, and `classes` does not count it.
+    recall = right / np.maximum(pictures, 1)
+    f1 = 2 * right / np.maximum(pictures + answers, 1)
+    return {
+        "accuracy": right.sum(axis=-1) / pictures.sum(axis=-1),
+        "average_accuracy": recall.sum(axis=-1) / classes,
+        "macro_f1": f1.sum(axis=-1) / classes,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """The result of one evaluation; everything else is computed from the confusion matrix.
+
+    Args:
+        expressions: names of the K classes.
+        confusion: int64 [K, K], number of pictures, rows true, columns predicted.
+        protocol: which pictures were scored, and how, in words.
+        model: name or file of the weights.
+        calibration_error: expected calibration error in 0..1, None where probabilities were not at hand.
+        subsets: name -> report, of parts of these pictures.
+
+    Raises:
+        InputError: there is no picture to score.
+    """
+
+    expressions: tuple[str, ...]
+    confusion: np.ndarray
+    protocol: str = ""
+    model: str = ""
+    calibration_error: float | None = None
+    subsets: Mapping[str, Report] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.confusion.shape != (len(self.expressions), len(self.expressions)):
+            raise ValueError(f"confusion is {self.confusion.shape} for {len(self.expressions)} expressions")
+        if self.num_pictures == 0:
+            raise InputError("there is no picture to score: choose another split or subset")
+
+    @property
+    def num_pictures(self) -> int:
+        """Number of pictures scored."""
+        return int(self.confusion.sum())
+
+    @property
+    def pictures(self) -> np.ndarray:
+        """int64 [K], pictures of each class."""
+        return np.asarray(self.confusion.sum(axis=1))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the pictures that are named rightly."""
+        return float(measures(self.confusion)["accuracy"])
+
+    @property
+    def average_accuracy(self) -> float:
+        """Mean of the recalls of the classes that have pictures."""
+        return float(measures(self.confusion)["average_accuracy"])
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean of the F1 scores of the classes that have pictures."""
+        return float(measures(self.confusion)["macro_f1"])
+
+    @property
+    def recall(self) -> np.ndarray:
+        """float64 [K]: of the pictures of a class, the share named so; NaN for a class without pictures."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.diagonal(self.confusion) / self.confusion.sum(axis=1))
+
+    @property
+    def precision(self) -> np.ndarray:
+        """float64 [K]: of the pictures named so, the share that belongs to the class; NaN where none was."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.diagonal(self.confusion) / self.confusion.sum(axis=0))
+
+    @cached_property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % bootstrap intervals (low, high) of accuracy, average accuracy and macro F1."""
+        return {
+            name: (float(np.quantile(values, TAIL)), float(np.quantile(values, 1 - TAIL)))
+            for name, values in measures(self._resamples).items()
+        }
+
+    @cached_property
+    def class_intervals(self) -> dict[str, np.ndarray]:
+        """95 % bootstrap intervals of "recall" and "precision", float64 [K, 2]; NaN where the value does not exist."""
+        right = np.diagonal(self._resamples, axis1=1, axis2=2)
+        with np.errstate(invalid="ignore"):
+            shares = {"recall": right / self._resamples.sum(axis=2), "precision": right / self._resamples.sum(axis=1)}
+        # A resample without a picture of the class says nothing of its recall.
+        exists = {"recall": self.confusion.sum(axis=1) > 0, "precision": self.confusion.sum(axis=0) > 0}
+        intervals = {name: np.full((len(self.expressions), 2), np.nan) for name in shares}
+        for name, values in shares.items():
+            ends = np.nanquantile(values[:, exists[name]], [TAIL, 1 - TAIL], axis=0)
+            intervals[name][exists[name]] = ends.T
+        return intervals
+
+    @cached_property
+    def _resamples(self) -> np.ndarray:
+        """int64 [RESAMPLES, K, K], confusion matrices of as many pictures drawn with replacement."""
+        # Drawing N pictures with replacement and counting (true, predicted) is one multinomial draw over the K*K cells
+        # of the confusion matrix. All scores depend on these counts alone, so no picture need be drawn.
+        draws = np.random.default_rng(0).multinomial(
+            self.num_pictures, self.confusion.ravel() / self.num_pictures, size=RESAMPLES
+        )
+        return draws.reshape(RESAMPLES, *self.confusion.shape)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain lists, numbers and strings, for JSON; scores in 0..1, None where one does not exist."""
+        scores = {name: float(value) for name, value in measures(self.confusion).items()}
+        return {
+            "model": self.model,
+            "protocol": self.protocol,
+            "num_pictures": self.num_pictures,
+            **scores,
+            "intervals": {name: list(interval) for name, interval in self.intervals.items()},
+            "calibration_error": self.calibration_error,
+            "expressions": list(self.expressions),
+            "pictures": dict(zip(self.expressions, self.pictures.tolist(), strict=True)),
+            "recall": dict(zip(self.expressions, map(_or_none, self.recall), strict=True)),
+            "precision": dict(zip(self.expressions, map(_or_none, self.precision), strict=True)),
+            "confusion": self.confusion.tolist(),
+            "subsets": {name: report.to_dict() for name, report in self.subsets.items()},
+        }
+
+    def to_markdown(self) -> str:
+        """Tables: scores with their intervals, subsets, classes, confusion matrix. Percentages, except for counts."""
+        scores = [
+            (MEASURE_TITLES[name], _percent(float(value)), " to ".join(_percent(end) for end in self.intervals[name]))
+            for name, value in measures(self.confusion).items()
+        ]
+        if self.calibration_error is not None:
+            scores.append(("Expected calibration error", _percent(self.calibration_error), ""))
+        subsets = [
+            (
+                name,
+                str(report.num_pictures),
+                *(
+                    f"{_percent(float(measures(report.confusion)[measure]))} "
+                    f"({' to '.join(_percent(end) for end in report.intervals[measure])})"
+                    for measure in ("accuracy", "average_accuracy")
+                ),
+            )
+            for name, report in self.subsets.items()
+        ]
+        classes = [
+            (name, str(number), _percent(recall), _percent(precision))
+            for name, number, recall, precision in zip(
+                self.expressions, self.pictures.tolist(), self.recall, self.precision, strict=True
+            )
+        ]
+        cells = [
+            (name, *(str(number) for number in row))
+            for name, row in zip(self.expressions, self.confusion.tolist(), strict=True)
+        ]
+        facts = [("Model", self.model), ("Pictures", str(self.num_pictures)), ("Protocol", self.protocol)]
+        return "\n".join(
+            [
+                "# Evaluation",
+                "",
+                *(f"- {title}: {text}" for title, text in facts if text),
+                "",
+                *_table(("Score", "%", "95 % interval"), scores),
+                "",
+                *_table(("Subset", "Pictures", "Accuracy, %", "Average accuracy, %"), subsets),
+                *([""] if subsets else []),
+                *_table(("Expression", "Pictures", "Recall, %", "Precision, %"), classes),
+                "",
+                *_table(("True \\ predicted", *self.expressions), cells),
+                "",
+            ]
+        )
+
+    def draw(self) -> Any:
+        """The confusion matrix as a matplotlib Figure: percentages of each true class, counts beneath.
+
+        Raises:
+            InputError: matplotlib is not installed.
+        """
+        # Figure by itself draws with Agg and leaves pyplot's global state and windows alone.
+        figure = require("matplotlib.figure").Figure(figsize=(8.6, 8.6), dpi=120, layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
+        shares = self.confusion / np.maximum(self.pictures, 1)[:, None]
+        axes = figure.add_subplot()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.ndindex(shares.shape):
+            share, number = shares[row, column], int(self.confusion[row, column])
+            color = "white" if share > 0.55 else "#1b2a3a" if number else "#a9b4bf"
+            place = {"ha": "center", "color": color}
+            bold = "bold" if row == column else "normal"
+            if number:
+                axes.text(column, row - 0.06, f"{100 * share:.1f}", va="center", fontsize=13, fontweight=bold, **place)
+                axes.text(column, row + 0.27, f"{number:,}", va="center", fontsize=8.5, alpha=0.85, **place)
+            else:
+                axes.text(column, row, "0", va="center", fontsize=10, **place)
+        rows = [f"{name}\n{number:,}" for name, number in zip(self.expressions, self.pictures.tolist(), strict=True)]
+        axes.set_xticks(range(len(rows)), self.expressions, rotation=30, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(rows)), rows)
+        # Thin white lines between the cells.
+        axes.set_xticks(np.arange(len(rows) - 1) + 0.5, minor=True)
+        axes.set_yticks(np.arange(len(rows) - 1) + 0.5, minor=True)
+        axes.grid(which="minor", color="white", linewidth=2)
+        axes.tick_params(which="both", length=0, labelsize=11)
+        axes.spines[:].set_visible(False)
+        axes.set_xlabel("Predicted", fontsize=12)
+        axes.set_ylabel("True, with number of pictures", fontsize=12)
+        axes.set_title(
+            f"Accuracy {_percent(self.accuracy)} %, average accuracy {_percent(self.average_accuracy)} %",
+            loc="left",
+            fontsize=14,
+            fontweight="bold",
+            pad=26,
+        )
+        axes.text(
+            0,
+            1.015,
+            "Large: % of the true class. Small: pictures.",
+            transform=axes.transAxes,
+            fontsize=10,
+            color="#5a6672",
+        )
+        return figure
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write report.json, report.md and confusion.png; each file appears whole or not at all.
+
+        Returns:
+            The directory, made where it was missing.
+
+        Raises:
+            InputError: the directory cannot be written, or matplotlib is not installed.
+        """
+        folder = Path(directory)
+        figure = self.draw()
+        with replacing(folder / "confusion.png") as path:
+            folder.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path, format="png")
+        with replacing(folder / "report.md") as path:
+            path.write_text(self.to_markdown(), encoding="utf-8")
+        with replacing(folder / "report.json") as path:
+            path.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        return folder
+
+
+def score(
+    probabilities: np.ndarray, targets: np.ndarray, expressions: Sequence[str], protocol: str = "", model: str = ""
+) -> Report:
+    """Compare predictions with labels.
+
+    Args:
+        probabilities: float32 [N, K], each row summing to 1; the largest names the prediction, the first of equals.
+        targets: int64 [N], true class in 0..K-1.
+        expressions: names of the K classes.
+        protocol: which pictures these are, in words.
+        model: name or file of the weights.
+
+    Raises:
+        InputError: N is 0.
+        ValueError: the shapes disagree, a target is out of range or a probability is not a number.
+    """
+    num_classes = len(expressions)
+    if probabilities.shape != (len(targets), num_classes) or targets.ndim != 1:
+        raise ValueError(f"probabilities {probabilities.shape}, targets {targets.shape}, {num_classes} expressions")
+    if len(targets) and not 0 <= targets.min() <= targets.max() < num_classes:
+        raise ValueError(f"targets reach from {targets.min()} to {targets.max()} for {num_classes} expressions")
+    if not np.isfinite(probabilities).all():
+        raise ValueError("probabilities hold values that are not numbers")
+    predicted = probabilities.argmax(axis=1)
+    cells = np.bincount(targets.astype(np.int64) * num_classes + predicted, minlength=num_classes**2)
+    confusion = cells.reshape(num_classes, num_classes)
+    error = calibration_error(probabilities, targets) if len(targets) else None
+    return Report(tuple(expressions), confusion, protocol, model, error)
+
+
+def _percent(value: float) -> str:
+    return "" if np.isnan(value) else f"{100 * value:.2f}"
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Markdown lines; the first column is text, the others are numbers. Nothing where there are no rows."""
+    if not rows:
+        return
+    for cells in (head, ["---", *["---:"] * (len(head) - 1)], *rows):
+        yield f"| {' | '.join(cells)} |"

@@ -1,0 +1,71 @@
+"""Name -> network. A new network is one file in this folder and one line here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from msanet.errors import InputError
+from msanet.networks.msanet import MSANet, msanet_ms, msanet_ms_as
+from msanet.networks.network import Explanation, Network
+from msanet.networks.resnet import ResNet18
+
+__all__ = ["NETWORKS", "Explanation", "Network", "count_cost", "create_network", "network_arguments"]
+
+NETWORKS: dict[str, Callable[..., Network]] = {
+    "resnet18": ResNet18,
+    "msanet_ms": msanet_ms,
+    "msanet_ms_as": msanet_ms_as,
+    "msanet": MSANet,
+}
+
+
+def create_network(name: str, num_classes: int = 7, **arguments: Any) -> Network:
+    """A network by name, float32 [N, 3, H, W] -> logits [N, num_classes], freshly initialised.
+
+    Args:
+        name: a key of `NETWORKS`.
+        num_classes: number of expressions.
+        arguments: named arguments of that network.
+
+    Raises:
+        InputError: no such network or argument, or a value out of its range.
+    """
+    if name not in NETWORKS:
+        raise InputError(f"there is no network {name!r}: choose one of {', '.join(NETWORKS)}")
+    if num_classes < 2:
+        raise InputError(f"num_classes is {num_classes}: a network needs at least two")
+    unknown = set(arguments) - set(network_arguments(name))
+    if unknown:
+        raise InputError(
+            f"network {name} has no argument {', '.join(sorted(unknown))}; it has {', '.join(network_arguments(name))}"
+        )
+    try:
+        return NETWORKS[name](num_classes, **arguments)
+    except TypeError as error:  # a number where several are wanted, or what this form of a network has fixed
+        raise InputError(f"network {name} cannot be made with {arguments}: {error}") from error
+
+
+def network_arguments(name: str) -> dict[str, Any]:
+    """The arguments that a network of `NETWORKS` has besides `num_classes`, with their defaults."""
+    own = dict(inspect.signature(NETWORKS[name]).parameters)
+    if own.pop("arguments", None):  # a form of MSANet with one branch
+        others = inspect.signature(MSANet).parameters
+        own |= {argument: others[argument] for argument in others if argument not in ("kernels", "attention")}
+    return {argument: parameter.default for argument, parameter in own.items() if argument != "num_classes"}
+
+
+def count_cost(network: Network, size: int) -> tuple[int, int]:
+    """Parameters, and multiply-adds of convolutions and linear layers for one picture of `size` x `size` pixels."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    training = network.training
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network.eval()(torch.zeros(1, 3, size, size))
+    network.train(training)
+    return parameters, counter.get_total_flops() // 2

@@ -1,0 +1,98 @@
+"""Layers that several networks share.
+
+Letters: B batch, C channels, H W height and width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock
+
+from msanet.errors import InputError
+from msanet.networks.network import Network
+
+
+class Stem(Network):
+    """The paper's feature pre-extractor (section 2.1): ResNet-18 up to its second layer, 3xHxW -> 128 x H/8 x W/8.
+
+    Its layers bear torchvision's names, so published ResNet-18 weights load as they are.
+
+    Args:
+        width: channels after the first convolution, 64 in ResNet-18; twice as many come out.
+
+    Raises:
+        InputError: `width` is below 1.
+    """
+
+    def __init__(self, width: int = 64) -> None:
+        if width < 1:
+            raise InputError(f"stem_width is {width}: it must be at least 1")
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width)
+        self.relu, self.maxpool = nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
+        self.layer1 = nn.Sequential(BasicBlock(width, width), BasicBlock(width, width))
+        self.layer2 = residual_layer(width, 2 * width, 2)
+
+    def stem(self, images: Tensor) -> Tensor:
+        """float [B, 3, H, W] -> [B, 2 * width, H/8, W/8]."""
+        maps = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # [B, width, H/4, W/4]
+        return self.layer2(self.layer1(maps))  # [B, 2 * width, H/8, W/8]
+
+    def load_stem(self, state: Mapping[str, Tensor]) -> None:
+        """Take the stem's weights out of a ResNet-18 state dict (ImageNet, faces); the rest of it is ignored.
+
+        Raises:
+            InputError: a weight is missing or has another shape.
+        """
+        own = self.state_dict()
+        for name in (name for name in own if name.split(".")[0] in ("conv1", "bn1", "layer1", "layer2")):
+            if name not in state or state[name].shape != own[name].shape:
+                raise InputError(f"the stem weights lack {name} of shape {list(own[name].shape)}: give a ResNet-18's")
+            own[name] = state[name]
+        self.load_state_dict(own)
+
+
+def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    """A convolution that keeps the size (divided by the stride), without bias, and its BatchNorm."""
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs)]
+
+
+def residual_layer(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    """A layer of ResNet-18 that changes the channels: two basic blocks, the first with a 1x1 shortcut."""
+    shortcut = nn.Sequential(*conv_bn(inputs, outputs, 1, stride))
+    return nn.Sequential(BasicBlock(inputs, outputs, stride, shortcut), BasicBlock(outputs, outputs))
+
+
+class CBAM(nn.Module):
+    """Convolutional block attention: channel, then spatial (Woo et al., ECCV 2018, section 3; the paper's 2.3).
+
+    Args:
+        channels: C.
+        reduction: of the shared two-layer perceptron of the channel attention.
+        kernel: of the spatial attention's convolution.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16, kernel: int = 7) -> None:
+        super().__init__()
+        hidden = max(channels // reduction, 1)
+        self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, channels))
+        self.spatial = nn.Sequential(*conv_bn(2, 1, kernel))
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, C, H, W] -> refined maps [B, C, H, W] and the spatial attention [B, 1, H, W] in 0..1."""
+        channel = torch.sigmoid(self.mlp(maps.mean(dim=(2, 3))) + self.mlp(maps.amax(dim=(2, 3))))  # [B, C]
+        maps = maps * channel[:, :, None, None]
+        pooled = torch.cat([maps.amax(dim=1, keepdim=True), maps.mean(dim=1, keepdim=True)], dim=1)  # [B, 2, H, W]
+        spatial = torch.sigmoid(self.spatial(pooled))  # [B, 1, H, W]
+        return maps * spatial, spatial
+
+
+def initialize(network: nn.Module) -> None:
+    """He initialisation of convolutions, as in ResNet (the paper does not say)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

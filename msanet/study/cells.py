@@ -1,0 +1,135 @@
+"""A cell of an ablation: a row trained from one seed, and what is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from msanet.errors import InputError
+from msanet.measure.scores import score
+from msanet.networks import NETWORKS
+from msanet.train.recipe import Recipe, wrong_field
+
+MEASURES = {"accuracy": "Accuracy", "average_accuracy": "Average accuracy"}
+SET_TITLES = {"test": "Test", "pose30": "Pose over 30°", "pose45": "Pose over 45°", "occlusion": "Occlusion"}
+
+
+class Row(BaseModel):
+    """One row of an ablation.
+
+    Args:
+        name: of the row and of its folders.
+        network: name of a network.
+        settings: changes of the recipe, each "field=value" as `msanet train --set` takes them.
+        seeds: of its runs; empty: those of the command.
+        against: name of the row that it is compared with, or a list of such names; empty: the row above.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    network: str
+    settings: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    against: tuple[str, ...] = ()
+
+    @field_validator("against", mode="before")
+    @classmethod
+    def one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+
+def network_rows(names: Sequence[str]) -> list[Row]:
+    """A row for each network, of its name.
+
+    Raises:
+        InputError: there is no network of that name.
+    """
+    for name in names:
+        if name not in NETWORKS:
+            raise InputError(f"there is no network {name!r}: choose from {', '.join(NETWORKS)}")
+    return [Row(name=name, network=name) for name in names]
+
+
+def load_rows(path: str | Path) -> list[Row]:
+    """The rows of a YAML file, a list of `Row`s.
+
+    Raises:
+        InputError: there is no such file, or it is not a list of rows.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no file {path}: give a YAML file with a list of rows")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(values, list) or not values:
+            raise TypeError
+        return [Row(**value) for value in values]
+    except ValidationError as error:
+        raise wrong_field(f"{path}, a row's", Row, error) from None
+    except (yaml.YAMLError, TypeError, UnicodeDecodeError):
+        raise InputError(f"{path} is not a YAML list of rows, each with the fields name and network") from None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row trained from one seed.
+
+    Args:
+        row: which.
+        recipe: complete, the row's settings and the seed in it.
+        output: folder of the ablation.
+    """
+
+    row: Row
+    recipe: Recipe
+    output: Path
+
+    @property
+    def name(self) -> str:
+        """The row's name and the seed."""
+        return f"{self.row.name}/{self.recipe.seed}"
+
+    @property
+    def file(self) -> Path:
+        """What is kept of it when it is finished."""
+        return self.output / "cells" / f"{self.name}.safetensors"
+
+    @property
+    def folder(self) -> Path:
+        """Of its training run."""
+        return self.output / "runs" / self.name
+
+
+@dataclass(frozen=True, eq=False)
+class CellResult:
+    """A finished cell.
+
+    Args:
+        facts: how it was trained and what it cost.
+        probabilities: float32 [N, K], of the N test pictures in the data set's order.
+        targets: int64 [N], their true classes.
+        sets: name -> bool [N], which of the pictures belong to the test set (all) and to each subset.
+    """
+
+    facts: Mapping[str, Any]
+    probabilities: np.ndarray
+    targets: np.ndarray
+    sets: Mapping[str, np.ndarray]
+
+    @property
+    def right(self) -> np.ndarray:
+        """bool [N], which pictures are named rightly."""
+        return np.asarray(self.probabilities.argmax(axis=1) == self.targets)
+
+    def scores(self, name: str) -> dict[str, float]:
+        """The `MEASURES` of one of `sets`."""
+        chosen = self.sets[name]
+        report = score(self.probabilities[chosen], self.targets[chosen], self.facts["expressions"])
+        return {measure: getattr(report, measure) for measure in MEASURES}

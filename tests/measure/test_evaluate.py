@@ -1,0 +1,87 @@
+"""Which pictures and which expressions are scored, alone and in subsets, and what the protocol says of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from msanet.data.sample import DataWarning
+from msanet.errors import InputError
+from msanet.labels import EXPRESSIONS
+from msanet.measure.evaluate import evaluate, examine
+from msanet.preprocessing import Preprocessing
+from tests.conftest import build_weights, ferplus_name
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_the_test_split_brings_its_subsets(evaluation, tiny_weights, ferplus):
+    subsets = evaluation.report.subsets
+    assert list(subsets) == [
+        f"{name}{own}" for name in ("pose30", "pose45", "occlusion") for own in ("", ", labels of the list")
+    ]
+    alone = evaluate(tiny_weights, f"ferplus:{ferplus}", "test", "pose30", workers=0)
+    np.testing.assert_array_equal(alone.confusion, subsets["pose30"].confusion)
+    own = subsets["pose30, labels of the list"]
+    assert own.pictures.tolist() == [2, 0, 1, 0, 0, 0, 0, 0]  # 44's label is another there
+    assert evaluate(tiny_weights, f"ferplus:{ferplus}", "validation", workers=0).subsets == {}
+    assert alone.subsets == {}
+    assert evaluation.report.to_dict()["subsets"]["pose45"]["num_pictures"] == 1
+    assert "| pose45 | 1 |" in evaluation.report.to_markdown()
+
+
+def test_a_list_that_cannot_be_read_is_left_out_with_a_warning(tiny_weights, own_ferplus):
+    (own_ferplus / "subsets" / "pose_45_ferplus_list.txt").write_text("?\n")
+    with pytest.warns(UserWarning, match=r"pose45 is left out: .*line 1"):
+        report = evaluate(tiny_weights, f"ferplus:{own_ferplus}", workers=0)
+    assert not any("pose45" in name for name in report.subsets)
+
+
+def test_a_subset_says_how_its_own_crops_were_aligned(make_model, own_ferplus, portrait, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    face = Image.fromarray(portrait[130:330, 168:368]).convert("L").resize((48, 48))
+    face.save(own_ferplus / "FER2013Test" / ferplus_name(44))
+    model = make_model(preprocessing=Preprocessing(size=32, resize=36, align=True))
+    report = evaluate(model, f"ferplus:{own_ferplus}", workers=0)
+    assert "each crop aligned by the face detector, 7 without a face as they are" in report.protocol
+    assert "face detector, 2 without a face as they are" in report.subsets["pose30"].protocol
+    assert "face detector, 1 without a face as they are" in report.subsets["pose45"].protocol
+
+
+def test_eight_expressions_on_a_set_of_seven(tiny_weights, make_faces):
+    root = make_faces({"test": 2})
+    eight = examine(tiny_weights, f"folder:{root}", workers=0)
+    for path in (root / "test" / "contempt").iterdir():
+        path.unlink()
+    seven = examine(tiny_weights, f"folder:{root}", workers=0)
+    assert seven.report.expressions == EXPRESSIONS[:7]
+    assert "the model's contempt left out and the rest normalised" in seven.report.protocol
+    kept = eight.probabilities[:14, :7]
+    np.testing.assert_allclose(seven.probabilities, kept / kept.sum(axis=1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(seven.probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_seven_classes_can_be_asked_for(tiny_weights, ferplus):
+    report = evaluate(tiny_weights, f"ferplus:{ferplus}", "test", None, 7, workers=0)
+    assert report.expressions == EXPRESSIONS[:7]
+    assert report.num_pictures == 7
+    assert "1 pictures of other expressions" in report.protocol
+    with pytest.raises(InputError, match="num_classes is 5"):
+        evaluate(tiny_weights, f"ferplus:{ferplus}", classes=5, workers=0)
+
+
+def test_seven_expressions_on_a_set_of_eight(ferplus, tmp_path):
+    seven = build_weights(tmp_path / "seven.safetensors", "msanet_ms", EXPRESSIONS[:7])
+    report = evaluate(seven, f"ferplus:{ferplus}", workers=0)
+    assert report.num_pictures == 7
+    assert "1 pictures of other expressions than the model's are left out" in report.protocol
+    assert "normalised" not in report.protocol
+
+
+def test_what_the_reader_warned_of_stands_in_the_protocol(tiny_weights, own_ferplus):
+    (own_ferplus / "FER2013Test" / "fer0000047.png").unlink()
+    (own_ferplus / "subsets" / "occlusion_ferplus_list.txt").unlink()
+    with pytest.warns(DataWarning, match="1 of 8 listed pictures are missing"):
+        report = evaluate(tiny_weights, f"ferplus:{own_ferplus}", workers=0)
+    assert "1 of 8 listed pictures are missing and left out, the first fer0000047.png" in report.protocol

@@ -1,0 +1,125 @@
+"""The page of an evaluation: what it holds, that it needs nothing from elsewhere, and what it shows of a model."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from msanet.errors import InputError
+from msanet.labels import EXPRESSIONS
+from msanet.measure.evaluate import examine
+from msanet.measure.report import MISTAKES, page, surest, views, write
+from msanet.preprocessing import Preprocessing
+from tests.conftest import build_weights
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+VOID = {"meta", "img", "br", "line", "rect", "circle"}
+
+
+class Reader(HTMLParser):
+    """Collects tags, text and what is not closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+    def having(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+@pytest.fixture(scope="module")
+def text(evaluation) -> str:
+    return page(evaluation)
+
+
+def test_the_page_is_whole_and_needs_nothing_from_elsewhere(text):
+    reader = Reader(text)
+    assert reader.open == []
+    assert reader.having("html") == [{"lang": "en"}]
+    assert not reader.having("script") + reader.having("link")
+    assert {str(attributes["src"]).partition(",")[0] for attributes in reader.having("img")} == {
+        "data:image/jpeg;base64"
+    }
+    assert re.findall(r"url\(|@import|https?://", text) == []
+    assert "<b>.safetensors" not in text  # names are escaped
+    assert "tiny <b>.safetensors" in reader.text
+
+
+def test_the_page_can_be_read_without_seeing_it(text):
+    reader = Reader(text)
+    ids = {str(attributes["id"]) for _, attributes in reader.tags if "id" in attributes}
+    assert all(attributes["alt"] for attributes in reader.having("img"))
+    assert all("aria-label" in item or item.get("aria-hidden") == "true" for item in reader.having("svg"))
+    assert all("scope" in attributes for attributes in reader.having("th"))
+    assert all(attributes["aria-labelledby"] in ids for attributes in reader.having("section"))
+    assert {str(attributes["href"]) for attributes in reader.having("a")} <= {f"#{name}" for name in ids}
+
+
+def test_the_page_holds_the_scores(evaluation, text):
+    report, shown = evaluation.report, Reader(text).text
+    for name in ("accuracy", "average_accuracy", "macro_f1"):
+        assert f"{100 * getattr(report, name):.2f} %" in shown
+    for name, subset in report.subsets.items():
+        assert name in shown
+        assert f"{100 * subset.accuracy:.2f}" in shown
+    for expression, number in zip(EXPRESSIONS, report.confusion.diagonal(), strict=True):
+        assert f'title="{expression} called {expression}: {number}"' in text
+    assert "This page contains pictures of the data set" in shown
+    assert "not to be redistributed" in shown
+
+
+def test_mistakes_and_attention_are_shown(evaluation, text):
+    wrong = int((evaluation.probabilities.argmax(axis=1) != evaluation.targets).sum())
+    right = len(surest(evaluation))
+    # each mistake: picture, two evidence maps, three branches; each right one: picture, evidence, three branches
+    assert text.count("<img") == 6 * min(wrong, MISTAKES) + 5 * right + 4
+    for name in ("branch 7x7", "branch 5x5", "branch 3x3"):
+        assert name in text
+
+
+def test_evidence_is_that_of_the_answer(evaluation):
+    """The mean of an evidence map is the logit, and the probabilities are those of the scores."""
+    places = list(range(len(evaluation.samples)))
+    for view in views(evaluation, places):
+        logits = np.array([view.evidence[name].mean() for name in EXPRESSIONS])
+        np.testing.assert_allclose(
+            np.exp(logits) / np.exp(logits).sum(), evaluation.probabilities[view.place], atol=1e-4
+        )
+        assert view.attention.shape[0] == 3
+        assert 0 <= view.attention.min() <= view.attention.max() <= 1
+
+
+def test_a_network_without_attention_and_a_file_without_maps_have_pages_too(ferplus, tmp_path, make_model):
+    plain = examine(build_weights(tmp_path / "x.safetensors", "resnet18"), f"ferplus:{ferplus}", workers=0)
+    assert "branch" not in Reader(page(plain)).text.replace("each branch", "")
+    onnx = make_model(preprocessing=Preprocessing(size=32))  # evidence, but no attention
+    assert "for neutral" in page(examine(onnx, f"ferplus:{ferplus}", workers=0))
+
+
+def test_write_is_whole_or_not_at_all(evaluation, tmp_path):
+    write(tmp_path / "deep" / "report.html", evaluation)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["report.html"]
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        write(tmp_path / "file" / "report.html", evaluation)

@@ -1,0 +1,696 @@
+"""A recipe is read strictly, a run learns, and a killed run goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor, nn
+
+from msanet import data, weights
+from msanet.data.sample import DataWarning
+from msanet.errors import InputError
+from msanet.labels import EXPRESSIONS
+from msanet.measure.calibration import fit_temperature
+from msanet.measure.evaluate import evaluate
+from msanet.measure.predict import predict
+from msanet.measure.scores import Report, score
+from msanet.methods.mixup import mix
+from msanet.model import METADATA_KEY
+from msanet.networks import Network, network_arguments
+from msanet.preprocessing import softmax
+from msanet.train.average import Average
+from msanet.train.recipe import Recipe, load_recipe, recipe_names
+from msanet.train.run import Run
+from tests.conftest import TINY_RECIPE
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ROOT = Path(__file__).parents[2]
+NETWORK = "msanet_ms_as"
+TINY = {**TINY_RECIPE, "epochs": 2}
+# All that carries a state from step to step or from epoch to epoch.
+FULL: dict[str, Any] = {
+    **TINY,
+    "augmentation": {"flip": 0.5, "rotation": 10, "shift": 0.1, "noise": 0.02, "erase": 0.2},
+    "epochs": 4,
+    "small_size": 24,
+    "small_epochs": 2,
+    "mixup": 0.2,
+    "plain_epochs": 1,
+    "ema": 0.9,
+    "balance": 0.5,
+    "nesterov": True,
+    "warmup_epochs": 0.5,
+}
+
+
+@pytest.fixture
+def source(faces_folder) -> str:
+    return f"folder:{faces_folder}"
+
+
+# -- recipes ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_recipes_that_come_with_the_package_can_be_loaded():
+    assert {"default", "paper"} <= set(recipe_names())
+    for name in recipe_names():
+        assert load_recipe(name).description
+
+
+def test_the_papers_recipe_is_the_papers():
+    recipe = load_recipe("paper")
+    assert (recipe.batch_size, recipe.momentum, recipe.nesterov, recipe.beta) == (32, 0.9, False, 0.6)
+    assert (recipe.learning_rate, recipe.schedule, recipe.step_epochs, recipe.epochs) == (0.1, "step", 10, 40)
+    assert (recipe.weight_decay, recipe.workers, recipe.num_classes) == (1e-4, 4, 7)
+    assert (recipe.preprocessing.size, recipe.preprocessing.resize) == (224, 256)
+    assert (recipe.augmentation.crop, recipe.augmentation.flip) == ("corners", 0.5)
+    assert (recipe.warmup_epochs, recipe.mixup, recipe.ema, recipe.balance) == (0, 0, 0, 0)
+    assert (recipe.label_smoothing, recipe.soft_targets, recipe.precision) == (0, False, "float32")
+    assert recipe.network["hierarchy"] == "res2net"  # measured to be the better reading, see DESIGN.md
+
+
+@pytest.mark.parametrize(
+    ("epoch", "rate"), [(0, 0.1), (9.99, 0.1), (10, 0.01), (19.99, 0.01), (20, 1e-3), (30, 1e-4), (39.99, 1e-4)]
+)
+def test_the_papers_learning_rate_is_divided_by_ten_every_ten_epochs(epoch, rate):
+    assert load_recipe("paper").rate(epoch) == pytest.approx(rate)
+
+
+def test_the_cosine_falls_to_zero():
+    recipe = Recipe(schedule="cosine", learning_rate=0.2, epochs=10)
+    assert [recipe.rate(epoch) for epoch in (0, 5, 10)] == pytest.approx([0.2, 0.1, 0])
+    assert recipe.rate(2.5) == pytest.approx(0.1 * (1 + math.cos(math.pi / 4)))
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine"])
+def test_the_warm_up_rises_linearly_from_zero(schedule):
+    warm = Recipe(schedule=schedule, warmup_epochs=2, epochs=10)
+    cold = Recipe(schedule=schedule, epochs=10)
+    for epoch in (0, 0.5, 1, 2, 3.5):
+        assert warm.rate(epoch) == pytest.approx(cold.rate(epoch) * min(epoch / 2, 1))
+
+
+def test_a_recipe_may_be_a_file_and_survives_being_written(tmp_path):
+    recipe = load_recipe("default", ["epochs=3"])
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(json.loads(recipe.model_dump_json())))
+    assert load_recipe(path) == recipe
+    assert load_recipe(str(path)) == recipe
+
+
+def test_settings_reach_into_groups_and_are_yaml():
+    recipe = load_recipe(
+        "default",
+        [
+            "epochs=3",
+            "preprocessing.size=112",
+            "preprocessing.resize=128",
+            "preprocessing.framing.scale=1.2",
+            "network.strides=[2, 2]",
+            "network.hierarchy=equation",
+            "augmentation={flip: 0.25}",
+            "soft_targets=false",
+            "learning_rate=1e-2",
+            "description=a = b",
+        ],
+    )
+    assert (recipe.epochs, recipe.preprocessing.size, recipe.preprocessing.framing.scale) == (3, 112, 1.2)
+    assert recipe.network["strides"] == [2, 2]
+    assert recipe.network["hierarchy"] == "equation"
+    assert (recipe.augmentation.flip, recipe.augmentation.rotation) == (0.25, 0)
+    assert (recipe.soft_targets, recipe.learning_rate, recipe.description) == (False, 0.01, "a = b")
+    assert recipe.preprocessing.gray == load_recipe("default").preprocessing.gray  # the rest of the group stays
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("epoch=3", "field epoch"),
+        ("epochs=many", "field epochs"),
+        ("epochs=0", "field epochs"),
+        ("epochs", "--set epochs: write field=value"),
+        ("epochs.x=3", r"--set epochs\.x"),
+        ("network={a", "--set network={a"),
+        ("num_classes=6", "field num_classes"),
+        ("augmentation.flip=2", r"field augmentation\.flip"),
+        ("augmentation.zoom=2", r"field augmentation\.zoom"),
+        ("preprocessing.sise=64", r"field preprocessing\.sise"),
+        ("preprocessing.size=4", "field preprocessing: .*size is 4"),
+        ("preprocessing.framing.scale=0", r"field preprocessing\.framing: .*scale is 0"),
+        ("preprocessing.framing.angle=1", r"field preprocessing\.framing\.angle"),
+        ("schedule=linear", "field schedule"),
+        ("precision=float16", "field precision"),
+        ("select=loss", "field select"),
+        ("momentum=1", "field momentum"),
+        ("batch_size=1", "field batch_size"),
+    ],
+)
+def test_a_field_or_value_that_a_recipe_cannot_have_is_named(setting, words):
+    with pytest.raises(InputError, match=words) as caught:
+        load_recipe("default", [setting])
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_recipe_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no recipe 'none': choose one of ablation, default, fast, paper"):
+        load_recipe("none")
+    for content in (b"", b"- a\n- b\n", b"just text", b"a: [", b"\xff\xfe\x00", b"\x89PNG\r\n\x1a\n"):
+        path = tmp_path / "broken.yaml"
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"recipe .*broken\.yaml is not a YAML file of field: value lines"):
+            load_recipe(path)
+    (tmp_path / "wrong.yaml").write_text("epochz: 3\n")
+    with pytest.raises(InputError, match=r"recipe wrong\.yaml, field epochz"):
+        load_recipe(tmp_path / "wrong.yaml")
+
+
+# -- pieces of the loop -----------------------------------------------------------------------------------------------
+
+
+@given(st.integers(2, 9), st.floats(0.05, 5), st.integers(0, 99))
+def test_mixup_blends_pictures_and_targets_alike_and_conserves_their_sums(number, strength, seed):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(number, 3, 4, 4, generator=generator)
+    targets = torch.softmax(torch.randn(number, 8, generator=generator), dim=1)
+    mixed_images, mixed_targets = mix(images, targets, strength, np.random.default_rng(seed))
+    torch.testing.assert_close(mixed_targets.sum(dim=1), torch.ones(number))
+    torch.testing.assert_close(mixed_targets.sum(dim=0), targets.sum(dim=0))
+    torch.testing.assert_close(mixed_images.sum(dim=0), images.sum(dim=0), rtol=1e-4, atol=1e-4)
+    rng = np.random.default_rng(seed)
+    part, order = rng.beta(strength, strength), rng.permutation(number)
+    torch.testing.assert_close(mixed_images, part * images + (1 - part) * images[order], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(mixed_targets, part * targets + (1 - part) * targets[order])
+
+
+class Small(Network):
+    """One weight and one statistic of each kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.norm = nn.Linear(2, 2), nn.BatchNorm2d(2)
+
+    def feature_maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return self.norm(images), []
+
+
+def test_the_average_is_an_exponential_one_whose_decay_starts_low():
+    network = Small()
+    average = Average(network, 0.5)
+    names = ("fc.weight", "norm.running_mean")
+    expected = {name: network.state_dict()[name].clone() for name in names}
+    for step in range(12):
+        state = network.state_dict()
+        state["fc.weight"].add_(torch.randn(2, 2))
+        state["norm.running_mean"].add_(1)
+        state["norm.num_batches_tracked"].add_(1)
+        average.update(network)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = {name: decay * expected[name] + (1 - decay) * state[name] for name in names}
+    result = average.network.state_dict()
+    for name in names:
+        torch.testing.assert_close(result[name], expected[name])
+        assert not torch.allclose(result[name], network.state_dict()[name])
+    assert int(result["norm.num_batches_tracked"]) == 12
+    assert not average.network.training
+    assert network.training
+
+
+def test_without_decay_the_average_is_the_network():
+    network = Small()
+    average = Average(network, 0.0)
+    for _ in range(3):
+        nn.init.normal_(network.fc.weight)
+        average.update(network)
+        assert torch.equal(average.network.fc.weight, network.fc.weight)
+    assert average.network.fc.weight is not network.fc.weight
+
+
+# -- a run ------------------------------------------------------------------------------------------------------------
+
+
+def start(source: str, output: Path, resume: bool = False, **fields: Any) -> Run:
+    return Run(source, NETWORK, Recipe(**{**TINY, **fields}), output, resume)
+
+
+def rows_of(folder: Path) -> list[dict[str, float]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def learned(faces_folder, tmp_path_factory, one_thread) -> tuple[Path, Report]:
+    """A run of twelve epochs over 32 pictures, and what it returned."""
+    output = tmp_path_factory.mktemp("runs") / "learned"
+    run = start(f"folder:{faces_folder}", output, epochs=12, learning_rate=0.1, ema=0.9, select="macro_f1")
+    return output, run.train()
+
+
+def test_a_run_learns(learned):
+    folder, report = learned
+    rows = rows_of(folder)
+    assert [row["epoch"] for row in rows] == list(range(1, 13))
+    assert rows[-1]["loss"] < 0.6 * rows[0]["loss"]
+    assert rows[0]["loss"] > 1.5  # about log 8
+    assert report.accuracy > 0.6  # by chance 0.125
+    assert report.accuracy == pytest.approx(max(row["accuracy"] for row in rows), abs=0.07)
+
+
+def test_what_a_run_folder_holds(learned):
+    folder, report = learned
+    assert {path.name for path in folder.iterdir()} == {
+        "best",
+        "best.safetensors",
+        "checkpoint.safetensors",
+        "environment.json",
+        "last",
+        "last.safetensors",
+        "metrics.csv",
+        "recipe.yaml",
+    }
+    for which in ("best", "last"):
+        assert {path.name for path in (folder / which).iterdir()} == {"confusion.png", "report.json", "report.md"}
+    assert load_recipe(folder / "recipe.yaml") == Recipe(
+        **{**TINY, "epochs": 12, "learning_rate": 0.1, "ema": 0.9, "select": "macro_f1"}
+    )
+    facts = json.loads((folder / "environment.json").read_text())
+    assert facts["network"] == NETWORK
+    assert (facts["training_pictures"], facts["validation_pictures"], facts["threads"]) == (32, 16, 1)
+    assert facts["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+    assert set(rows_of(folder)[0]) == {
+        "epoch", "learning_rate", "loss", "accuracy", "average_accuracy", "macro_f1", "seconds",
+    }  # fmt: skip
+    assert json.loads((folder / "best" / "report.json").read_text())["confusion"] == report.to_dict()["confusion"]
+
+
+def test_the_best_epoch_is_the_first_with_the_highest_selected_score_on_validation(learned, source):
+    folder, _ = learned
+    scores = [row["macro_f1"] for row in rows_of(folder)]
+    network, metadata = weights.load(folder / "best.safetensors")
+    assert metadata.training["epoch"] == 1 + scores.index(max(scores))
+    assert weights.load(folder / "last.safetensors")[1].training["epoch"] == 12
+    # The weights are those that got this score, and of validation, not of test.
+    samples = data.read(source, "validation")
+    targets = np.array([EXPRESSIONS.index(sample.expression) for sample in samples])
+    logits = predict(network, samples, metadata.preprocessing, metadata.expressions)
+    report = score(softmax(logits, metadata.temperature), targets, metadata.expressions)
+    assert report.macro_f1 == pytest.approx(max(scores), abs=1e-4)
+    assert report.confusion.tolist() == metadata.scores["validation"]["confusion"]
+    assert metadata.temperature == pytest.approx(fit_temperature(logits, targets), rel=1e-3)
+
+
+def test_weights_say_what_they_were_made_of(learned, faces_folder):
+    metadata = weights.load(learned[0] / "best.safetensors")[1]
+    assert (metadata.name, metadata.network, metadata.expressions) == ("learned", NETWORK, EXPRESSIONS)
+    assert metadata.preprocessing.size == 32
+    # also what no recipe named, so that another default makes no other network of the file
+    assert {**metadata.arguments, "stem_weights": None} == {**network_arguments(NETWORK), **TINY["network"]}
+    assert metadata.training["data"] == "folder"
+    assert metadata.training["recipe"]["learning_rate"] == 0.1
+    assert str(faces_folder) not in metadata.to_json()  # whoever gets the weights need not know the folders
+
+
+def test_a_second_run_with_the_same_seed_is_the_same_run_and_with_another_is_not(source, tmp_path):
+    for name, seed in (("a/run", 0), ("b/run", 0), ("c/run", 1)):
+        start(source, tmp_path / name, epochs=1, seed=seed).train()
+    first, same, other = (weights.load_tensors(tmp_path / name / "run" / "last.safetensors")[0] for name in "abc")
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not torch.equal(first["fc.weight"], other["fc.weight"])
+
+
+def test_a_run_that_aligns_trains_validates_and_is_evaluated_on_the_same_crops(portrait, tmp_path):
+    face = Image.fromarray(portrait[130:330, 168:368]).resize((64, 64))
+    for part, (split, number) in enumerate({"train": 2, "validation": 1, "test": 1}.items()):
+        for code, expression in enumerate(EXPRESSIONS):
+            folder = tmp_path / "faces" / split / expression
+            folder.mkdir(parents=True)
+            for index in range(number):
+                face.rotate(6 * code - 20 + 3 * index + part).save(folder / f"{index}.png")
+    source, preprocessing = f"folder:{tmp_path / 'faces'}", {**TINY["preprocessing"], "align": True}
+    run = start(source, tmp_path / "run", epochs=1, preprocessing=preprocessing)
+    report = run.train()
+    other = start(source, tmp_path / "plain", epochs=1)
+    other.train()
+    assert not torch.equal(run.network.state_dict()["fc.weight"], other.network.state_dict()["fc.weight"])
+    best = tmp_path / "run" / "best.safetensors"
+    assert weights.load(best)[1].preprocessing.align
+    again = evaluate(best, source, "validation", workers=0)
+    assert report.protocol.endswith("8 pictures, each crop aligned")
+    assert "each crop aligned by the face detector, 0 without a face as they are" in again.protocol
+    np.testing.assert_array_equal(again.confusion, report.confusion)
+    assert again.calibration_error == pytest.approx(report.calibration_error)
+
+
+def test_with_seven_classes_contempt_is_left_out(source, tmp_path):
+    run = start(source, tmp_path / "seven", num_classes=7, epochs=1)
+    report = run.train()
+    assert report.expressions == EXPRESSIONS[:7]
+    assert report.num_pictures == 14
+    assert json.loads((tmp_path / "seven" / "environment.json").read_text())["training_pictures"] == 28
+    assert weights.load(tmp_path / "seven" / "last.safetensors")[1].expressions == EXPRESSIONS[:7]
+
+
+@pytest.mark.filterwarnings("ignore:.*training pictures are in the validation or the test split too")
+def test_ferplus_trains_on_its_votes(ferplus, tmp_path):
+    fields: dict[str, Any] = {
+        "epochs": 1,
+        "batch_size": 4,
+        "soft_targets": True,
+        "data": {"protocol": "top", "duplicates": True},
+    }
+    report = start(f"ferplus:{ferplus}", tmp_path / "x", **fields).train()
+    facts = json.loads((tmp_path / "x" / "environment.json").read_text())
+    assert (facts["training_pictures"], facts["validation_pictures"]) == (16, 2)
+    assert report.protocol.startswith("ferplus validation split, 2 pictures")
+
+
+def test_beta_is_a_factor_of_the_learning_rate_and_a_divisor_of_the_weight_decay(source, tmp_path):
+    """With SGD and momentum, as `Recipe` says of the paper's Eq. (2)."""
+    common: dict[str, Any] = {"epochs": 1, "schedule": "step"}
+    scaled = start(source, tmp_path / "a", beta=0.6, learning_rate=0.01, weight_decay=3e-3, **common)
+    plain = start(source, tmp_path / "b", beta=1.0, learning_rate=0.006, weight_decay=5e-3, **common)
+    other = start(source, tmp_path / "c", beta=1.0, learning_rate=0.01, weight_decay=3e-3, **common)
+    before = {name: value.clone() for name, value in scaled.network.state_dict().items()}
+    for run in (scaled, plain, other):
+        run.train()
+    results = [run.network.state_dict() for run in (scaled, plain, other)]
+    moved = [
+        sum(float((state[name] - start_).abs().sum()) for name, start_ in before.items() if "weight" in name)
+        for state in results
+    ]
+    assert moved[0] > 1
+    difference = [
+        sum(float((state[name] - results[0][name]).abs().sum()) for name in before if "weight" in name)
+        for state in results[1:]
+    ]
+    assert difference[0] < 1e-3 * moved[0]
+    assert difference[1] > 1e-1 * moved[0]
+
+
+def test_a_training_method_is_a_subclass_with_a_loss_or_a_step_of_its_own(source, tmp_path):
+    class Doubled(Run):
+        def loss(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+            return 2 * super().loss(network, images, targets)
+
+    class Inverted(Run):
+        def learn(self, network: nn.Module, optimizer: Any, images: Tensor, targets: Tensor) -> Tensor:
+            return super().learn(network, optimizer, -images, targets)
+
+    recipe = Recipe(**{**TINY, "epochs": 1})
+    doubled, inverted = (kind(source, NETWORK, recipe, tmp_path / kind.__name__) for kind in (Doubled, Inverted))
+    with_beta, plain = (start(source, tmp_path / f"beta{beta}", epochs=1, beta=float(beta)) for beta in (2, 1))
+    for run in (doubled, inverted, with_beta, plain):
+        run.train()
+    states = [run.network.state_dict() for run in (doubled, inverted, with_beta, plain)]
+    assert all(torch.equal(states[0][name], value) for name, value in states[2].items())
+    assert not torch.equal(states[1]["fc.weight"], states[3]["fc.weight"])
+    assert not torch.equal(states[2]["fc.weight"], states[3]["fc.weight"])
+
+
+def test_a_run_may_start_from_trained_weights_of_the_same_network(source, tmp_path, learned):
+    best = learned[0] / "best.safetensors"
+    trained = weights.load(best)[0].state_dict()
+    run = start(source, tmp_path / "x", initial_weights=str(best))
+    for started in (run.network, run.average.network):
+        assert all(torch.equal(value, trained[name]) for name, value in started.state_dict().items())
+    with pytest.raises(InputError, match=f"is {NETWORK} with 8 expressions: start the same network"):
+        start(source, tmp_path / "y", initial_weights=str(best), num_classes=7)
+    with pytest.raises(InputError, match=r"none\.safetensors is missing"):
+        start(source, tmp_path / "z", initial_weights=str(tmp_path / "none.safetensors"))
+
+
+def test_without_momentum_a_run_can_be_saved_and_resumed(source, tmp_path):
+    start(source, tmp_path / "x", epochs=1, momentum=0).train()
+    assert len(start(source, tmp_path / "x", epochs=1, momentum=0, resume=True).rows) == 1
+
+
+# -- interrupted ------------------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Stands for the process's end: nothing catches it."""
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, moment: str, number: int) -> None:
+    """Raise `Killed` at the `number`th pass of a place in the loop."""
+    owner, name = {
+        "step": (Average, "update"),
+        "before the best weights": (Run, "write_weights"),
+        "after the best weights": (Report, "save"),
+        "before the checkpoint": (Run, "save"),
+        "before the next epoch": (Run, "epoch"),
+    }[moment]
+    original = getattr(owner, name)
+    passes = iter(range(1, 1000))
+
+    def wrapped(*arguments: Any) -> Any:
+        if next(passes) == number:
+            raise Killed
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, name, wrapped)
+
+
+def without_seconds(folder: Path) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows_of(folder)]
+
+
+def assert_equal_runs(first: Path, second: Path) -> None:
+    """Best and last weights with all their metadata, reports and scores; and the state to go on from."""
+    assert without_seconds(first) == without_seconds(second)
+    for which in ("best", "last"):
+        files = [weights.load_tensors(folder / f"{which}.safetensors") for folder in (first, second)]
+        assert list(files[0][0]) == list(files[1][0])
+        assert all(torch.equal(files[0][0][name], files[1][0][name]) for name in files[0][0])
+        facts = [json.loads(texts[METADATA_KEY]) for _, texts in files]
+        for values in facts:  # somebody may commit between the two runs
+            del values["training"]["commit"]
+        assert facts[0] == facts[1]
+        reports = [(folder / which / "report.json").read_text() for folder in (first, second)]
+        assert reports[0] == reports[1]
+    states = [weights.load_tensors(folder / "checkpoint.safetensors")[0] for folder in (first, second)]
+    assert list(states[0]) == list(states[1])
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert sorted(path.name for path in first.iterdir()) == sorted(path.name for path in second.iterdir())
+
+
+@pytest.fixture(scope="module")
+def unbroken(faces_folder, tmp_path_factory, one_thread) -> dict[str, Path]:
+    """A whole run in each precision."""
+    folders = {}
+    for precision in ("float32", "bfloat16"):
+        folders[precision] = tmp_path_factory.mktemp(precision) / "run"
+        start(f"folder:{faces_folder}", folders[precision], **FULL, precision=precision).train()
+    return folders
+
+
+@pytest.mark.parametrize(
+    ("precision", "moment", "number"),
+    [
+        ("float32", "step", 3),  # in the first epoch: there is no checkpoint yet
+        ("float32", "step", 4 + 4 + 2),  # in the third, the first at full size
+        ("bfloat16", "step", 4 + 4 + 4 + 3),  # in the last, without mixup
+        ("float32", "before the best weights", 1),
+        ("float32", "after the best weights", 1),
+        ("bfloat16", "before the checkpoint", 2),
+        ("float32", "before the checkpoint", 4),
+        ("float32", "before the next epoch", 3),
+    ],
+)
+def test_an_interrupted_run_ends_bit_for_bit_as_an_unbroken_one(
+    source, tmp_path, monkeypatch, unbroken, precision, moment, number
+):
+    output = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt(patch, moment, number)
+        with pytest.raises(Killed):
+            start(source, output, **FULL, precision=precision).train()
+    start(source, output, resume=True, **FULL, precision=precision).train()
+    assert_equal_runs(output, unbroken[precision])
+
+
+def test_a_run_interrupted_after_every_epoch_ends_the_same(source, tmp_path, monkeypatch, unbroken):
+    output = tmp_path / "run"
+    for epoch in range(3):
+        with monkeypatch.context() as patch:
+            interrupt(patch, "before the next epoch", 2)
+            with pytest.raises(Killed):
+                start(source, output, resume=True, **FULL).train()
+        assert len(rows_of(output)) == epoch + 1
+    start(source, output, resume=True, **FULL).train()
+    assert_equal_runs(output, unbroken["float32"])
+
+
+SCRIPT = """
+import json, os, signal, sys
+from pathlib import Path
+import torch
+from msanet.train.average import Average
+from msanet.train.recipe import Recipe
+from msanet.train.run import Run
+
+torch.set_num_threads(1)
+source, output, network, recipe, steps = sys.argv[1:]
+update, passes = Average.update, iter(range(1, 1000))
+
+def kill(self, network):
+    if next(passes) == int(steps):
+        os.kill(os.getpid(), signal.SIGKILL)
+    update(self, network)
+
+Average.update = kill
+Run(source, network, Recipe(**json.loads(recipe)), Path(output)).train()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no SIGKILL here")
+def test_a_process_that_is_killed_leaves_a_run_that_can_be_resumed(source, tmp_path, unbroken):
+    output = tmp_path / "run"
+    killed = subprocess.run(
+        [sys.executable, "-c", SCRIPT, source, str(output), NETWORK, json.dumps(FULL), "7"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(rows_of(output)) == 1
+    start(source, output, resume=True, **FULL).train()
+    assert_equal_runs(output, unbroken["float32"])
+
+
+def test_two_processes_train_one_run(source, tmp_path):
+    recipe, output = tmp_path / "tiny.yaml", tmp_path / "run"
+    recipe.write_text(yaml.safe_dump({**TINY, "precision": "float32"}))
+    command = [*(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")]
+    command += [*("-m", "msanet", "train", "--data", source, "--network", NETWORK, "--output", str(output))]
+    run = subprocess.run(
+        [*command, "--recipe", str(recipe)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("epoch ") == len(rows_of(output)) == TINY["epochs"]  # told by one of them
+    report = json.loads((output / "last" / "report.json").read_text())
+    validation = data.read(source, "validation")
+    assert report["num_pictures"] == len(validation)  # each once
+    network, metadata = weights.load(output / "last.safetensors")
+    answers = predict(network, validation, metadata.preprocessing, metadata.expressions).argmax(axis=1)
+    targets = np.array([EXPRESSIONS.index(sample.expression) for sample in validation])
+    assert report["accuracy"] == pytest.approx((answers == targets).mean())
+
+
+def test_resuming_a_finished_run_changes_nothing(source, tmp_path):
+    report = start(source, tmp_path / "x").train()
+    files = {path: path.read_bytes() for path in (tmp_path / "x").rglob("*.*") if path.is_file()}
+    again = start(source, tmp_path / "x", resume=True).train()
+    assert again.confusion.tolist() == report.confusion.tolist()
+    assert {path: path.read_bytes() for path in (tmp_path / "x").rglob("*.*") if path.is_file()} == files
+
+
+def test_resume_without_a_checkpoint_starts(source, tmp_path):
+    start(source, tmp_path / "new", resume=True, epochs=1).train()
+    assert len(rows_of(tmp_path / "new")) == 1
+
+
+@pytest.fixture(scope="module")
+def finished(faces_folder, tmp_path_factory, one_thread) -> Path:
+    output = tmp_path_factory.mktemp("finished") / "run"
+    start(f"folder:{faces_folder}", output, epochs=1).train()
+    return output
+
+
+def test_a_folder_with_a_run_is_not_overwritten(source, finished):
+    before = (finished / "best.safetensors").read_bytes()
+    with pytest.raises(InputError, match="run already holds a run: go on with --resume, or give another --output"):
+        start(source, finished, epochs=1)
+    assert (finished / "best.safetensors").read_bytes() == before
+
+
+def test_a_run_goes_on_only_with_the_same_recipe_network_and_data(source, finished, tmp_path):
+    with pytest.raises(InputError, match="was started with another recipe: resume with the same"):
+        start(source, finished, resume=True, epochs=2)
+    with pytest.raises(InputError, match="was started with another network"):
+        Run(source, "msanet_ms", Recipe(**{**TINY, "epochs": 1}), finished, resume=True)
+    with pytest.raises(InputError, match="was started with another data"):
+        start(f"folder:{tmp_path}", finished, resume=True, epochs=1)
+
+
+def test_a_run_goes_on_when_recipe_and_identity_have_got_a_new_field_since(source, finished, tmp_path):
+    tensors, texts = weights.load_tensors(finished / "checkpoint.safetensors")
+    state = json.loads(texts["run"])
+    del state["identity"]["recipe"]["teachers"]
+    del state["identity"]["extra"]
+    weights.save_tensors(tmp_path / "checkpoint.safetensors", tensors, {"run": json.dumps(state)})
+    assert len(start(source, tmp_path, resume=True, epochs=1).rows) == 1
+
+
+def test_an_extra_data_set_is_learnt_and_not_validated_on(make_faces, tmp_path):
+    """Of anger there are pictures in the extra data set alone."""
+    folder, extra = make_faces({"train": 4, "validation": 2}), tmp_path / "extra"
+    extra.mkdir()
+    (folder / "train" / "anger").rename(extra / "anger")
+    recipe = Recipe(**{**TINY, "epochs": 12, "extra_share": 0.3, "learning_rate": 0.1, "ema": 0.9})
+    run = Run(f"folder:{folder}", NETWORK, recipe, tmp_path / "run", extra=f"folder:{extra}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)  # that it has no split of its own is beside the point
+        report = run.train()
+    facts = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert (facts["training_pictures"], facts["extra_pictures"]) == (28, 4)
+    assert report.confusion.sum() == facts["validation_pictures"] == 16
+    network, metadata = weights.load(tmp_path / "run" / "last.safetensors")
+    assert metadata.training["extra"] == "extra"
+    samples = data.read(f"folder:{extra}", "test")
+    answers = predict(network, samples, metadata.preprocessing, metadata.expressions).argmax(axis=1)
+    assert [metadata.expressions[answer] for answer in answers] == ["anger"] * 4
+
+
+def test_a_run_goes_on_only_with_the_same_extra_data(source, finished):
+    with pytest.raises(InputError, match="was started with another extra"):
+        Run(source, NETWORK, Recipe(**{**TINY, "epochs": 1}), finished, resume=True, extra=source)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint at all", None])
+def test_a_file_that_is_no_checkpoint_is_refused(source, finished, tmp_path, content):
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes((finished / "best.safetensors").read_bytes() if content is None else content)
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors is not a"):
+        start(source, tmp_path, resume=True, epochs=1)
+
+
+def test_nothing_is_written_before_data_and_recipe_are_known_to_be_good(source, make_faces, tmp_path):
+    output = tmp_path / "out"
+    with pytest.raises(InputError, match="has no argument depth"):
+        start(source, output, network={"depth": 3})
+    with pytest.raises(InputError, match="nowhere is not a folder"):
+        start(f"folder:{tmp_path / 'nowhere'}", output).train()
+    with pytest.raises(InputError, match="no option"):
+        start(source, output, data={"protocol": "top"}).train()
+    with pytest.raises(InputError, match="no picture is held out for validation"):
+        start(f"folder:{make_faces({'train': 1})}", output).train()
+    assert not output.exists()
+
+
+def test_a_run_that_diverges_says_so(source, tmp_path):
+    with pytest.raises(InputError, match="no longer a number in epoch 1: lower learning_rate"):
+        start(source, tmp_path / "run", learning_rate=1e30, epochs=1).train()
