@@ -92,11 +92,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args()
 
-    samples = [sample for sample in data.read(arguments.data, "test") if sample.expression in SEVEN]
+    samples = [sample for sample in data.read(arguments.data, "test") if sample.label in SEVEN]
     aligner = Aligner(Classifier("accurate", 1).preprocessing.framing)
     plain = [sample.crop() for sample in samples]
     placed = [aligner.align(crop) for crop in plain]
-    targets = np.array([SEVEN.index(sample.expression) for sample in samples])
+    targets = np.array([SEVEN.index(sample.label) for sample in samples])
 
     heads = [f"{part}, ms, {number} threads" for number in arguments.threads for part in ("whole", "network")]
     print(f"{len(samples)} pictures, seven classes; medians")

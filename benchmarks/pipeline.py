@@ -249,7 +249,7 @@ def lfw_pictures(folder: Path, number: int) -> tuple[list[str], list[str]]:
 
 def ferplus_crops(source: str) -> tuple[list[str], list[str]]:
     """Paths and labels of the test pictures in seven classes, read by the Python that has msanet's lab."""
-    code = "import sys, json; from msanet import data; print(json.dumps([[str(s.path), s.expression] for s in "
+    code = "import sys, json; from msanet import data; print(json.dumps([[str(s.path), s.label] for s in "
     code += "data.read(sys.argv[1], 'test')]))"
     said = subprocess.run([sys.executable, "-c", code, source], check=True, capture_output=True, text=True).stdout
     rows = [row for row in json.loads(said.strip().rpartition("\n")[2]) if row[1] in SEVEN]

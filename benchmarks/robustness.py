@@ -130,7 +130,7 @@ def main() -> None:
             own = recognizer.preprocessing
             named = recognizer.classify(placed[own.framing] if own.align else changed).argmax(axis=1)
             right = [
-                recognizer.expressions[index] == sample.expression for index, sample in zip(named, samples, strict=True)
+                recognizer.expressions[index] == sample.label for index, sample in zip(named, samples, strict=True)
             ]
             scores.append(100 * float(np.mean(right)))
         return scores

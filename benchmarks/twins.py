@@ -44,16 +44,16 @@ def main() -> None:
     twin = np.array([sample.path in twins for sample in evaluation.samples])
     labels = defaultdict(set)
     for sample in data.read(arguments.data, "train", duplicates=True):
-        labels[sample.digest()].add(sample.expression)
+        labels[sample.digest()].add(sample.label)
     known = [sample for sample in evaluation.samples if sample.path in twins and labels[sample.digest()]]
-    other = sum(sample.expression not in labels[sample.digest()] for sample in known)
+    other = sum(sample.label not in labels[sample.digest()] for sample in known)
     print(
         f"{len(known)} of the {twin.sum()} scored ones have a labelled twin, {other} of them with another label only\n"
     )
 
     print("| test pictures | number | accuracy | average accuracy |\n| --- | ---: | ---: | ---: |")
     for name, chosen in (("all", np.ones_like(twin)), ("with a twin", twin), ("without", ~twin)):
-        part = score(evaluation.probabilities[chosen], evaluation.targets[chosen], report.expressions)
+        part = score(evaluation.probabilities[chosen], evaluation.targets[chosen], report.labels)
         cells = [
             f"{100 * getattr(part, measure):.2f} ({100 * low:.2f} to {100 * high:.2f})"
             for measure, (low, high) in part.intervals.items()

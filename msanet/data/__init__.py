@@ -25,10 +25,10 @@ class Reader:
         layout: what it wants on disk, in words.
         license: what its owners ask.
         protocol: which pictures count, in words.
-        expressions: what its labels tell apart; empty: the expressions that it has pictures of.
+        labels: what its labels tell apart; empty: the labels that it has pictures of.
         read_subset: (root, subset name, **options) -> samples of the test split, for pose and occlusion.
         lists: subset name -> name of its list in the folder subsets/; empty: it has no subsets.
-        official_counts: split -> expression -> number of pictures, where the owners publish it.
+        official_counts: split -> label -> number of pictures, where the owners publish it.
         official_options: named arguments of `read` under which these counts hold.
         held_out: names of the arguments of `read` that decide which training pictures are held out for validation.
         note: what else to know of the counts.
@@ -38,7 +38,7 @@ class Reader:
     layout: str
     license: str
     protocol: str = "all pictures"
-    expressions: tuple[str, ...] = EXPRESSIONS
+    labels: tuple[str, ...] = EXPRESSIONS
     read_subset: Callable[..., list[Sample]] | None = None
     lists: Mapping[str, str] = field(default_factory=dict)
     official_counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -102,8 +102,8 @@ READERS: dict[str, Reader] = {
         official_counts=expw.OFFICIAL_COUNTS,
         held_out=("validation", "seed"),
     ),
-    "folder": Reader(folder.read, folder.LAYOUT, folder.LICENSE, expressions=(), held_out=("validation", "seed")),
-    "list": Reader(listing.read, listing.LAYOUT, listing.LICENSE, expressions=(), held_out=("validation", "seed")),
+    "folder": Reader(folder.read, folder.LAYOUT, folder.LICENSE, labels=(), held_out=("validation", "seed")),
+    "list": Reader(listing.read, listing.LAYOUT, listing.LICENSE, labels=(), held_out=("validation", "seed")),
 }
 
 
@@ -153,10 +153,10 @@ def subsets_of(source: str) -> list[str]:
 def expressions_of(source: str, samples: Sequence[Sample]) -> tuple[str, ...]:
     """What the labels of a data set tell apart, in the canonical order.
 
-    A plain folder tells apart what it has pictures of, so a CK+ without neutral has seven. A folder of one expression
+    A plain folder tells apart what it has pictures of, so a CK+ without neutral has seven. A folder of one label
     alone tells it apart from all others.
     """
     _, reader, _ = parse(source)
-    shown = {sample.expression for sample in samples}
-    found = reader.expressions or tuple(name for name in EXPRESSIONS if name in shown)
+    shown = {sample.label for sample in samples}
+    found = reader.labels or tuple(name for name in EXPRESSIONS if name in shown)
     return found if len(found) > 1 else EXPRESSIONS

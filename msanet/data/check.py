@@ -19,7 +19,7 @@ class Check:
     """What `check` found.
 
     Args:
-        rows: split, expression, number of pictures, official number (None: not published).
+        rows: split, label, number of pictures, official number (None: not published).
         failures: what cannot be read, in sentences.
         warnings: what is left out or counts twice: sentences, each with the names of the pictures.
         note: what else to know of the counts.
@@ -59,8 +59,8 @@ def check(source: str, decode: bool = True) -> Check:
                 failures.append(str(error))
                 continue
             official = reader.official_counts.get(split, {})
-            counts = count(samples, reader.expressions or data.expressions_of(source, samples))
-            rows += [(split, expression, number, official.get(expression)) for expression, number in counts.items()]
+            counts = count(samples, reader.labels or data.expressions_of(source, samples))
+            rows += [(split, label, number, official.get(label)) for label, number in counts.items()]
             rows.append((split, "all", len(samples), sum(official.values()) if official else None))
             pictures |= {f"{sample.path} {sample.name}": sample for sample in samples}
         if not rows:

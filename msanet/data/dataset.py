@@ -23,9 +23,9 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
     on where a run was interrupted.
 
     Args:
-        samples: all of whose expressions are in `expressions`.
+        samples: all of whose labels are in `labels`.
         preprocessing: of the network.
-        expressions: names of the K classes.
+        labels: names of the K classes.
         soft: targets are the annotators' votes where there are any.
         augmentation: None for evaluation.
         seed: of the augmentation.
@@ -39,7 +39,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
         self,
         samples: Sequence[Sample],
         preprocessing: Preprocessing,
-        expressions: Sequence[str],
+        labels: Sequence[str],
         *,
         soft: bool = False,
         augmentation: Augmentation | None = None,
@@ -49,7 +49,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
         opinions: np.ndarray | None = None,
     ) -> None:
         self.shares, self.opinions = shares, opinions
-        self.samples, self.preprocessing, self.expressions = samples, preprocessing, expressions
+        self.samples, self.preprocessing, self.labels = samples, preprocessing, labels
         self.small_epochs = small[1]
         self.small = replace(preprocessing, size=small[0], resize=None) if self.small_epochs else preprocessing
         self.soft, self.augmentation, self.seed = soft, augmentation, seed
@@ -68,7 +68,7 @@ class FaceDataset(Dataset[tuple[Tensor, Tensor]]):
             preprocessing = self.small if epoch < self.small_epochs else self.preprocessing
             image = preprocessing.normalize(self.augmentation(sample.crop(), preprocessing, rng)[None])[0]
         share = np.float32(1 if self.shares is None else self.shares[index])
-        target = share * sample.target(self.expressions, self.soft)
+        target = share * sample.target(self.labels, self.soft)
         if self.opinions is not None and index < len(self.opinions):
             target = target + (1 - share) * self.opinions[index]
         return torch.from_numpy(image), torch.from_numpy(target)

@@ -44,7 +44,7 @@ class Sample:
 
     Args:
         path: the picture.
-        expression: its label, a name of `EXPRESSIONS`.
+        label: its label, a name of `EXPRESSIONS`.
         votes: share of the annotators' votes for each of `EXPRESSIONS`, summing to 1; empty where there is one label.
         box: x1, y1, x2, y2 in pixels of the face in the picture; None: the picture is the face crop.
         placement: where the face lies in that crop, the six numbers of a map [2, 3] (`faces.crops.place`), row by row,
@@ -52,7 +52,7 @@ class Sample:
     """
 
     path: Path
-    expression: str
+    label: str
     votes: tuple[float, ...] = ()
     box: tuple[float, float, float, float] | None = None
     placement: tuple[float, ...] = ()
@@ -90,24 +90,24 @@ class Sample:
                 )
         return cut(crop, np.reshape(self.placement, (2, 3)), LEAST) if self.placement else crop
 
-    def target(self, expressions: Sequence[str], soft: bool) -> np.ndarray:
-        """Float32 [len(expressions)] summing to 1: the votes if `soft` and there are any, else 1 at the label."""
+    def target(self, labels: Sequence[str], soft: bool) -> np.ndarray:
+        """Float32 [len(labels)] summing to 1: the votes if `soft` and there are any, else 1 at the label."""
         if soft and self.votes:
-            votes = np.array([self.votes[EXPRESSIONS.index(name)] for name in expressions], np.float32)
+            votes = np.array([self.votes[EXPRESSIONS.index(name)] for name in labels], np.float32)
             if votes.sum() > 0:
                 return votes / votes.sum()
-        return np.array([name == self.expression for name in expressions], np.float32)
+        return np.array([name == self.label for name in labels], np.float32)
 
 
-def count(samples: Sequence[Sample], expressions: Sequence[str] = EXPRESSIONS) -> dict[str, int]:
-    """Number of samples of each expression."""
-    counts = Counter(sample.expression for sample in samples)
-    return {name: counts[name] for name in expressions}
+def count(samples: Sequence[Sample], labels: Sequence[str] = EXPRESSIONS) -> dict[str, int]:
+    """Number of samples of each label."""
+    counts = Counter(sample.label for sample in samples)
+    return {name: counts[name] for name in labels}
 
 
-def targets_of(samples: Sequence[Sample], expressions: Sequence[str]) -> np.ndarray:
-    """int64 [N], the place of each sample's label in `expressions`."""
-    return np.array([expressions.index(sample.expression) for sample in samples], np.int64)
+def targets_of(samples: Sequence[Sample], labels: Sequence[str]) -> np.ndarray:
+    """int64 [N], the place of each sample's label in `labels`."""
+    return np.array([labels.index(sample.label) for sample in samples], np.int64)
 
 
 def unique(samples: Sequence[Sample], path: Path) -> list[Sample]:
@@ -199,7 +199,7 @@ def hold_out(samples: Sequence[Sample], split: str, part: float, seed: int) -> l
     Args:
         samples: the official training set.
         split: "train" or "validation".
-        part: of each expression's pictures that goes to validation, 0 to below 1.
+        part: of each label's pictures that goes to validation, 0 to below 1.
         seed: of the choice.
 
     Raises:
@@ -208,8 +208,8 @@ def hold_out(samples: Sequence[Sample], split: str, part: float, seed: int) -> l
     if not 0 <= part < 1:
         raise InputError(f"validation is {part}: give a part of the training pictures from 0 to below 1")
     rng, held = np.random.default_rng(seed), set[int]()
-    for expression in EXPRESSIONS:
-        own = [index for index, sample in enumerate(samples) if sample.expression == expression]
+    for label in EXPRESSIONS:
+        own = [index for index, sample in enumerate(samples) if sample.label == label]
         held |= set(rng.permutation(own)[: round(part * len(own))].tolist())
     if split == "validation" and not held:
         raise InputError(f"no picture is held out for validation with validation={part}: raise it")

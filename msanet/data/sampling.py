@@ -16,8 +16,8 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
 
     Args:
         samples: to draw from.
-        balance: 0 shows each picture once an epoch; 1 draws, with replacement, each expression equally often; between
-            them an expression of c pictures is drawn in proportion to c ** (1 - balance).
+        balance: 0 shows each picture once an epoch; 1 draws, with replacement, each label equally often; between
+            them a label of c pictures is drawn in proportion to c ** (1 - balance).
         seed: of the order.
         extra: further samples, whose indices come after; each set is balanced by itself.
         extra_share: part of the draws, all with replacement then, that goes to them. An epoch is as long as without.
@@ -33,8 +33,8 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
     ) -> None:
         parts = []
         for members, share in ((samples, 1 - extra_share), (extra, extra_share)):
-            counts = Counter(sample.expression for sample in members)
-            weights = np.array([counts[sample.expression] ** -balance for sample in members])
+            counts = Counter(sample.label for sample in members)
+            weights = np.array([counts[sample.label] ** -balance for sample in members])
             parts.append(share * weights / weights.sum())
         self.weights, self.size, self.seed, self.epoch = np.concatenate(parts), len(samples), seed, 0
         self.drawn = balance > 0 or extra_share > 0

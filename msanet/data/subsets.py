@@ -81,4 +81,4 @@ def read_subset(
         raise InputError(f"none of the {len(labels):,} pictures of {root / 'subsets' / file} is a test picture here")
     if codes is None:
         return chosen
-    return [replace(sample, expression=codes[labels[sample.path.stem]], votes=()) for sample in chosen]
+    return [replace(sample, label=codes[labels[sample.path.stem]], votes=()) for sample in chosen]

@@ -28,7 +28,7 @@ class Evaluation:
         model: what was asked.
         source: NAME:DIR of the data set.
         samples: the N pictures.
-        probabilities: float32 [N, K], over the report's expressions.
+        probabilities: float32 [N, K], over the report's labels.
         report: the scores.
     """
 
@@ -41,7 +41,7 @@ class Evaluation:
     @cached_property
     def targets(self) -> np.ndarray:
         """int64 [N], true class in 0..K-1."""
-        return targets_of(self.samples, self.report.expressions)
+        return targets_of(self.samples, self.report.labels)
 
 
 def evaluate(
@@ -68,8 +68,8 @@ def examine(
 ) -> Evaluation:
     """Score trained weights on a labelled data set, and keep what they say of each picture.
 
-    An expression that the data set does not tell apart, such as contempt in sets of seven, is left out of the model's
-    answers, and the rest is normalised. Pictures of an expression that the model does not know are left out. The
+    A label that the data set does not tell apart, such as contempt in sets of seven, is left out of the model's
+    answers, and the rest is normalised. Pictures of a label that the model does not know are left out. The
     protocol in the report says both, and what the reader warned of, and whether the crops were aligned.
 
     Args:
@@ -93,24 +93,24 @@ def examine(
     noted = [str(warning.message) for warning in caught if issubclass(warning.category, DataWarning)]
     asked = Model(model)
     told = data.expressions_of(source, samples) if classes is None else expressions_for(classes)
-    expressions = tuple(expression for expression in asked.metadata.expressions if expression in told)
-    known = [sample for sample in samples if sample.expression in expressions]
-    if not known or len(expressions) < 2:
-        raise InputError(f"{source}, {split} split: no picture shows an expression that the model knows")
+    labels = tuple(label for label in asked.metadata.expressions if label in told)
+    known = [sample for sample in samples if sample.label in labels]
+    if not known or len(labels) < 2:
+        raise InputError(f"{source}, {split} split: no picture shows a label that the model knows")
     words = [f"{name}, {split} split{f', subset {subset}' if subset else ''}, {reader.protocol}"]
-    ignored = [expression for expression in asked.metadata.expressions if expression not in told]
+    ignored = [label for label in asked.metadata.expressions if label not in told]
     if ignored:
         words.append(f"the model's {', '.join(ignored)} left out and the rest normalised")
     if len(known) < len(samples):
-        words.append(f"{len(samples) - len(known)} pictures of other expressions than the model's are left out")
+        words.append(f"{len(samples) - len(known)} pictures of other labels than the model's are left out")
     known = aligned(known, asked.metadata.preprocessing, workers)
     if asked.metadata.preprocessing.align:
         words.append(alignment_of(known))
     probabilities = restrict(
-        softmax(asked.logits(known, workers), asked.metadata.temperature), asked.metadata.expressions, expressions
+        softmax(asked.logits(known, workers), asked.metadata.temperature), asked.metadata.expressions, labels
     )
-    targets = targets_of(known, expressions)
-    report = score(probabilities, targets, expressions, "; ".join([*words, *noted]), asked.name)
+    targets = targets_of(known, labels)
+    report = score(probabilities, targets, labels, "; ".join([*words, *noted]), asked.name)
     evaluation = Evaluation(asked, source, known, probabilities, report)
     if split == "test" and subset is None:
         evaluation = replace(evaluation, report=replace(report, subsets=score_subsets(evaluation)))
@@ -123,7 +123,7 @@ def score_subsets(evaluation: Evaluation) -> dict[str, Report]:
     A list that cannot be read is left out with a warning.
     """
     name, reader, root = data.parse(evaluation.source)
-    expressions = evaluation.report.expressions
+    labels = evaluation.report.labels
     places = {sample.path: place for place, sample in enumerate(evaluation.samples)}
     reports = {}
     for subset in data.subsets_of(evaluation.source):
@@ -134,7 +134,7 @@ def score_subsets(evaluation: Evaluation) -> dict[str, Report]:
             except InputError as error:
                 warnings.warn(f"{subset} is left out: {error}", stacklevel=3)
                 break
-            samples = [item for item in listed if item.path in places and item.expression in expressions]
+            samples = [item for item in listed if item.path in places and item.label in labels]
             if not samples:
                 break
             chosen = [places[sample.path] for sample in samples]
@@ -143,7 +143,7 @@ def score_subsets(evaluation: Evaluation) -> dict[str, Report]:
                 words = f"{words}; {alignment_of([evaluation.samples[place] for place in chosen])}"
             title, words = (f"{subset}, labels of the list", f"labels of the list; {words}") if own else (subset, words)
             rows = evaluation.probabilities[chosen]
-            reports[title] = score(rows, targets_of(samples, expressions), expressions, words, evaluation.report.model)
+            reports[title] = score(rows, targets_of(samples, labels), labels, words, evaluation.report.model)
     return reports
 
 

@@ -81,7 +81,7 @@ def predict(
     network: Network,
     samples: Sequence[Sample],
     preprocessing: Preprocessing,
-    expressions: Sequence[str],
+    labels: Sequence[str],
     *,
     batch_size: int = 64,
     workers: int = 0,
@@ -93,14 +93,14 @@ def predict(
         network: in evaluation mode after the call.
         samples: pictures.
         preprocessing: of the network; its `mirror` is obeyed.
-        expressions: names of the K classes.
+        labels: names of the K classes.
         batch_size: pictures at once on each process.
         workers: loading processes.
         accelerator: device, precision and processes; None: this process alone in float32, on a GPU if there is one.
     """
     accelerator = accelerator or Accelerator()
     network = network.to(accelerator.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    batches = evaluation_loader(FaceDataset(samples, preprocessing, expressions), batch_size, workers)
+    batches = evaluation_loader(FaceDataset(samples, preprocessing, labels), batch_size, workers)
     return answers(network, batches, preprocessing, accelerator)
 
 
@@ -141,11 +141,11 @@ def predict_onnx(
     classifier: Classifier,
     samples: Sequence[Sample],
     preprocessing: Preprocessing,
-    expressions: Sequence[str],
+    labels: Sequence[str],
     *,
     batch_size: int = 64,
     workers: int = 0,
 ) -> np.ndarray:
     """As `predict`, by an ONNX file in onnxruntime."""
-    batches = evaluation_loader(FaceDataset(samples, preprocessing, expressions), batch_size, workers)
+    batches = evaluation_loader(FaceDataset(samples, preprocessing, labels), batch_size, workers)
     return np.concatenate([classifier.run(["logits"], images.numpy())[0] for images, _ in batches])

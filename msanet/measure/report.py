@@ -51,7 +51,7 @@ def page(evaluation: Evaluation) -> str:
     parts = {
         "subsets": ("Subsets", subsets(report)) if report.subsets else None,
         "confusions": ("What is taken for what", confusions(report)),
-        "classes": ("Each expression", classes(report)),
+        "classes": ("Each label", classes(report)),
         "calibration": ("Calibration", calibration(evaluation)),
         "mistakes": ("The most confident mistakes", mistakes(evaluation)),
         "attention": ("What it looks at", attention(evaluation)),
@@ -78,7 +78,7 @@ def page(evaluation: Evaluation) -> str:
 
 def summary(report: Report) -> str:
     """The report in three sentences."""
-    names, recall = report.expressions, report.recall
+    names, recall = report.labels, report.recall
     best, worst = int(np.nanargmax(recall)), int(np.nanargmin(recall))
     right = int(np.trace(report.confusion))
     wrong = report.confusion * ~np.eye(len(names), dtype=bool)
@@ -104,7 +104,7 @@ def figures(report: Report) -> str:
     ]
     if report.calibration_error is not None:
         entries.append(("Calibration error", f"{100 * report.calibration_error:.2f} %", "expected, over confidences"))
-    entries.append(("Pictures", f"{report.num_pictures:,}", f"{len(report.expressions)} expressions"))
+    entries.append(("Pictures", f"{report.num_pictures:,}", f"{len(report.labels)} labels"))
     return "".join(f"<div><dt>{title}</dt><dd>{value}</dd><dd>{note}</dd></div>" for title, value, note in entries)
 
 
@@ -130,9 +130,9 @@ def confusions(report: Report) -> str:
     """The confusion matrix, shaded by the share of each true class."""
     shares = report.confusion / np.maximum(report.pictures, 1)[:, None]
     rows = []
-    for row, name in enumerate(report.expressions):
+    for row, name in enumerate(report.labels):
         cells = []
-        for column, other in enumerate(report.expressions):
+        for column, other in enumerate(report.labels):
             number, share = int(report.confusion[row, column]), float(shares[row, column])
             kind = ["right"] * (row == column) + ["full"] * (share > 0.75) + ["none"] * (not number)
             text = f"{100 * share:.1f} %<small>{number:,}</small>" if number else "0"
@@ -140,29 +140,29 @@ def confusions(report: Report) -> str:
             cells.append(f'<td class="{" ".join(kind)}" style="--share:{share:.3f}" title="{title}">{text}</td>')
         head = f'<th scope="row">{name}<br><small class="soft">{report.pictures[row]:,} pictures</small></th>'
         rows.append(f"<tr>{head}{''.join(cells)}</tr>")
-    head = _head("True \\ answered", *report.expressions)
-    note = "<p>Rows are true expressions, columns answers. Large: share of the true expression; small: pictures.</p>"
+    head = _head("True \\ answered", *report.labels)
+    note = "<p>Rows are true labels, columns answers. Large: share of the true label; small: pictures.</p>"
     return note + _table(head, rows, "Confusion matrix", "matrix")
 
 
 def classes(report: Report) -> str:
-    """Recall and precision of each expression, with intervals."""
+    """Recall and precision of each label, with intervals."""
     rows = []
-    for place, name in enumerate(report.expressions):
+    for place, name in enumerate(report.labels):
         cells = [
             _score(float(getattr(report, measure)[place]), report.class_intervals[measure][place], 0.0)
             for measure in ("recall", "precision")
         ]
         wrong = report.confusion[place].copy()
         wrong[place] = 0
-        taken = f"{report.expressions[int(wrong.argmax())]} ({wrong.max():,})" if wrong.any() else ""
+        taken = f"{report.labels[int(wrong.argmax())]} ({wrong.max():,})" if wrong.any() else ""
         rows.append(
             f'<tr><th scope="row">{name}</th><td>{report.pictures[place]:,}</td>{"".join(cells)}'
             f'<td class="left">{taken}</td></tr>'
         )
     head = _head("", "Pictures", "Recall, %", "Precision, %", "Most often called")
     note = (
-        "<p>Recall: of the pictures of an expression, the share found. Precision: of the pictures called so, the share "
+        "<p>Recall: of the pictures of a label, the share found. Precision: of the pictures called so, the share "
         "that are. Bars are 95 % intervals, from 0 to 100 %; few pictures make them wide.</p>"
     )
     return note + _table(head, rows, "Recall and precision")
@@ -235,7 +235,7 @@ class View:
     Args:
         place: of the picture in the evaluation.
         picture: RGB uint8 [THUMBNAIL, THUMBNAIL, 3].
-        evidence: expression -> float32 [h, w]; empty where the model gives none.
+        evidence: label -> float32 [h, w]; empty where the model gives none.
         attention: float32 [B, h, w] of the B branches.
     """
 
@@ -260,16 +260,14 @@ def views(evaluation: Evaluation, places: Sequence[int]) -> Iterator[View]:
 
 
 def mistakes(evaluation: Evaluation) -> str:
-    """The wrong answers of highest confidence, each with the evidence for both expressions and the attention."""
+    """The wrong answers of highest confidence, each with the evidence for both labels and the attention."""
     answers = evaluation.probabilities.argmax(axis=1)
     wrong = np.flatnonzero(answers != evaluation.targets)
     order = wrong[np.argsort(-evaluation.probabilities[wrong].max(axis=1), kind="stable")][:MISTAKES]
     cards = []
     for view in views(evaluation, order.tolist()):
         row = evaluation.probabilities[view.place]
-        answer, true = (
-            evaluation.report.expressions[index] for index in (row.argmax(), evaluation.targets[view.place])
-        )
+        answer, true = (evaluation.report.labels[index] for index in (row.argmax(), evaluation.targets[view.place]))
         sample = evaluation.samples[view.place]
         cards.append(
             f"<li><h3>{true} called <s>{answer}</s></h3><p>{answer} {_share(row.max())}, {true} "
@@ -280,13 +278,13 @@ def mistakes(evaluation: Evaluation) -> str:
         return "<p>There is no mistake.</p>"
     return (
         f"<p>The {len(cards)} wrong answers of highest confidence among {len(wrong):,}. Labels are people's opinions: "
-        "some of these may be mistakes of the label. Bright marks what speaks most for an expression, scaled for each "
+        "some of these may be mistakes of the label. Bright marks what speaks most for a label, scaled for each "
         f'picture; dark is least.</p><ul class="cards">{"".join(cards)}</ul>'
     )
 
 
 def attention(evaluation: Evaluation) -> str:
-    """Where the branches look: on average, and for the surest right answer of each expression."""
+    """Where the branches look: on average, and for the surest right answer of each label."""
     names = branches(evaluation)
     spread = np.unique(np.linspace(0, len(evaluation.samples) - 1, AVERAGED).round().astype(int)).tolist()
     total, maps, number = np.zeros((THUMBNAIL, THUMBNAIL, 3)), None, 0
@@ -297,9 +295,9 @@ def attention(evaluation: Evaluation) -> str:
     average = "" if maps is None or not len(maps) else _tiles(View(0, mean, {}, maps / number), names)
     cards = []
     for view in views(evaluation, surest(evaluation)):
-        expression = evaluation.report.expressions[evaluation.targets[view.place]]
+        label = evaluation.report.labels[evaluation.targets[view.place]]
         share = evaluation.probabilities[view.place].max()
-        cards.append(f"<li><h3><b>{expression}</b> {_share(share)}</h3>{_tiles(view, names, expression)}</li>")
+        cards.append(f"<li><h3><b>{label}</b> {_share(share)}</h3>{_tiles(view, names, label)}</li>")
     parts = []
     if average:
         parts.append(
@@ -308,16 +306,16 @@ def attention(evaluation: Evaluation) -> str:
             f'<div class="large">{average}</div>'
         )
     if cards:
-        parts.append(f'<p>The surest right answer of each expression.</p><ul class="cards">{"".join(cards)}</ul>')
+        parts.append(f'<p>The surest right answer of each label.</p><ul class="cards">{"".join(cards)}</ul>')
     return "".join(parts)
 
 
 def surest(evaluation: Evaluation) -> list[int]:
-    """For each expression the place of the right answer of highest confidence, where there is one."""
+    """For each label the place of the right answer of highest confidence, where there is one."""
     confidence = evaluation.probabilities.max(axis=1)
     right = evaluation.probabilities.argmax(axis=1) == evaluation.targets
     places = []
-    for target in range(len(evaluation.report.expressions)):
+    for target in range(len(evaluation.report.labels)):
         own = np.flatnonzero(right & (evaluation.targets == target))
         if len(own):
             places.append(int(own[confidence[own].argmax()]))
@@ -332,12 +330,10 @@ def branches(evaluation: Evaluation) -> list[str]:
     return []
 
 
-def _tiles(view: View, names: Sequence[str], *expressions: str) -> str:
-    """The picture, the evidence for these expressions and the attention, side by side."""
+def _tiles(view: View, names: Sequence[str], *labels: str) -> str:
+    """The picture, the evidence for these labels and the attention, side by side."""
     tiles = [("picture", view.picture)]
-    tiles += [
-        (f"for {name}", _heat(view.picture, view.evidence[name])) for name in expressions if name in view.evidence
-    ]
+    tiles += [(f"for {name}", _heat(view.picture, view.evidence[name])) for name in labels if name in view.evidence]
     tiles += [
         (names[index] if index < len(names) else f"branch {index + 1}", _heat(view.picture, values))
         for index, values in enumerate(view.attention)
@@ -377,7 +373,7 @@ def facts(evaluation: Evaluation) -> str:
         + (", both mirror images averaged" if preprocessing.mirror else ""),
         "Temperature": f"{metadata.temperature:.3f}",
         "Protocol": evaluation.report.protocol,
-        "Average accuracy": "mean of the recalls of the expressions that have pictures",
+        "Average accuracy": "mean of the recalls of the labels that have pictures",
         "Intervals": "95 %, bootstrap over the pictures",
         "Made": f"{date.today().isoformat()} by msanet {packages.version('msanet')}",
     }

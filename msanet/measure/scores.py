@@ -51,7 +51,7 @@ class Report:
     """The result of one evaluation; everything else is computed from the confusion matrix.
 
     Args:
-        expressions: names of the K classes.
+        labels: names of the K classes.
         confusion: int64 [K, K], number of pictures, rows true, columns predicted.
         protocol: which pictures were scored, and how, in words.
         model: name or file of the weights.
@@ -62,7 +62,7 @@ class Report:
         InputError: there is no picture to score.
     """
 
-    expressions: tuple[str, ...]
+    labels: tuple[str, ...]
     confusion: np.ndarray
     protocol: str = ""
     model: str = ""
@@ -70,8 +70,8 @@ class Report:
     subsets: Mapping[str, Report] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.confusion.shape != (len(self.expressions), len(self.expressions)):
-            raise ValueError(f"confusion is {self.confusion.shape} for {len(self.expressions)} expressions")
+        if self.confusion.shape != (len(self.labels), len(self.labels)):
+            raise ValueError(f"confusion is {self.confusion.shape} for {len(self.labels)} labels")
         if self.num_pictures == 0:
             raise InputError("there is no picture to score: choose another split or subset")
 
@@ -128,7 +128,7 @@ class Report:
             shares = {"recall": right / self._resamples.sum(axis=2), "precision": right / self._resamples.sum(axis=1)}
         # A resample without a picture of the class says nothing of its recall.
         exists = {"recall": self.confusion.sum(axis=1) > 0, "precision": self.confusion.sum(axis=0) > 0}
-        intervals = {name: np.full((len(self.expressions), 2), np.nan) for name in shares}
+        intervals = {name: np.full((len(self.labels), 2), np.nan) for name in shares}
         for name, values in shares.items():
             ends = np.nanquantile(values[:, exists[name]], [TAIL, 1 - TAIL], axis=0)
             intervals[name][exists[name]] = ends.T
@@ -154,10 +154,10 @@ class Report:
             **scores,
             "intervals": {name: list(interval) for name, interval in self.intervals.items()},
             "calibration_error": self.calibration_error,
-            "expressions": list(self.expressions),
-            "pictures": dict(zip(self.expressions, self.pictures.tolist(), strict=True)),
-            "recall": dict(zip(self.expressions, map(_or_none, self.recall), strict=True)),
-            "precision": dict(zip(self.expressions, map(_or_none, self.precision), strict=True)),
+            "labels": list(self.labels),
+            "pictures": dict(zip(self.labels, self.pictures.tolist(), strict=True)),
+            "recall": dict(zip(self.labels, map(_or_none, self.recall), strict=True)),
+            "precision": dict(zip(self.labels, map(_or_none, self.precision), strict=True)),
             "confusion": self.confusion.tolist(),
             "subsets": {name: report.to_dict() for name, report in self.subsets.items()},
         }
@@ -185,12 +185,12 @@ class Report:
         classes = [
             (name, str(number), _percent(recall), _percent(precision))
             for name, number, recall, precision in zip(
-                self.expressions, self.pictures.tolist(), self.recall, self.precision, strict=True
+                self.labels, self.pictures.tolist(), self.recall, self.precision, strict=True
             )
         ]
         cells = [
             (name, *(str(number) for number in row))
-            for name, row in zip(self.expressions, self.confusion.tolist(), strict=True)
+            for name, row in zip(self.labels, self.confusion.tolist(), strict=True)
         ]
         facts = [("Model", self.model), ("Pictures", str(self.num_pictures)), ("Protocol", self.protocol)]
         return "\n".join(
@@ -203,9 +203,9 @@ class Report:
                 "",
                 *_table(("Subset", "Pictures", "Accuracy, %", "Average accuracy, %"), subsets),
                 *([""] if subsets else []),
-                *_table(("Expression", "Pictures", "Recall, %", "Precision, %"), classes),
+                *_table(("Label", "Pictures", "Recall, %", "Precision, %"), classes),
                 "",
-                *_table(("True \\ predicted", *self.expressions), cells),
+                *_table(("True \\ predicted", *self.labels), cells),
                 "",
             ]
         )
@@ -232,8 +232,8 @@ class Report:
                 axes.text(column, row + 0.27, f"{number:,}", va="center", fontsize=8.5, alpha=0.85, **place)
             else:
                 axes.text(column, row, "0", va="center", fontsize=10, **place)
-        rows = [f"{name}\n{number:,}" for name, number in zip(self.expressions, self.pictures.tolist(), strict=True)]
-        axes.set_xticks(range(len(rows)), self.expressions, rotation=30, ha="right", rotation_mode="anchor")
+        rows = [f"{name}\n{number:,}" for name, number in zip(self.labels, self.pictures.tolist(), strict=True)]
+        axes.set_xticks(range(len(rows)), self.labels, rotation=30, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(rows)), rows)
         # Thin white lines between the cells.
         axes.set_xticks(np.arange(len(rows) - 1) + 0.5, minor=True)
@@ -282,14 +282,14 @@ class Report:
 
 
 def score(
-    probabilities: np.ndarray, targets: np.ndarray, expressions: Sequence[str], protocol: str = "", model: str = ""
+    probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str], protocol: str = "", model: str = ""
 ) -> Report:
     """Compare predictions with labels.
 
     Args:
         probabilities: float32 [N, K], each row summing to 1; the largest names the prediction, the first of equals.
         targets: int64 [N], true class in 0..K-1.
-        expressions: names of the K classes.
+        labels: names of the K classes.
         protocol: which pictures these are, in words.
         model: name or file of the weights.
 
@@ -297,18 +297,18 @@ def score(
         InputError: N is 0.
         ValueError: the shapes disagree, a target is out of range or a probability is not a number.
     """
-    num_classes = len(expressions)
+    num_classes = len(labels)
     if probabilities.shape != (len(targets), num_classes) or targets.ndim != 1:
-        raise ValueError(f"probabilities {probabilities.shape}, targets {targets.shape}, {num_classes} expressions")
+        raise ValueError(f"probabilities {probabilities.shape}, targets {targets.shape}, {num_classes} labels")
     if len(targets) and not 0 <= targets.min() <= targets.max() < num_classes:
-        raise ValueError(f"targets reach from {targets.min()} to {targets.max()} for {num_classes} expressions")
+        raise ValueError(f"targets reach from {targets.min()} to {targets.max()} for {num_classes} labels")
     if not np.isfinite(probabilities).all():
         raise ValueError("probabilities hold values that are not numbers")
     predicted = probabilities.argmax(axis=1)
     cells = np.bincount(targets.astype(np.int64) * num_classes + predicted, minlength=num_classes**2)
     confusion = cells.reshape(num_classes, num_classes)
     error = calibration_error(probabilities, targets) if len(targets) else None
-    return Report(tuple(expressions), confusion, protocol, model, error)
+    return Report(tuple(labels), confusion, protocol, model, error)
 
 
 def _percent(value: float) -> str:

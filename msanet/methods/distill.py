@@ -21,21 +21,21 @@ class Teachers:
     Args:
         models: names of shipped models, .safetensors files, or .onnx files: an int8 one on a processor is up to three
             times as fast as its original.
-        expressions: names of the student's K classes.
+        labels: names of the student's K classes.
         preprocessing: the student's.
         device: of the student.
 
     Raises:
-        InputError: a model cannot be loaded, lacks an expression, or wants other colours or another normalisation.
+        InputError: a model cannot be loaded, lacks a label, or wants other colours or another normalisation.
     """
 
     def __init__(
-        self, models: Sequence[str], expressions: Sequence[str], preprocessing: Preprocessing, device: torch.device
+        self, models: Sequence[str], labels: Sequence[str], preprocessing: Preprocessing, device: torch.device
     ) -> None:
         self.members: list[tuple[Callable[[Tensor], Tensor], int, float, list[int]]] = []
         for model in models:
             loaded, metadata = weights.load_either(model, torch.get_num_threads())
-            missing = [name for name in expressions if name not in metadata.expressions]
+            missing = [name for name in labels if name not in metadata.expressions]
             if missing:
                 raise InputError(f"teacher {model} does not know {', '.join(missing)}: choose another")
             own = metadata.preprocessing
@@ -43,7 +43,7 @@ class Teachers:
                 raise InputError(
                     f"teacher {model} takes other colours: set preprocessing.gray, mean and std to its own"
                 )
-            columns = [metadata.expressions.index(name) for name in expressions]
+            columns = [metadata.expressions.index(name) for name in labels]
             if isinstance(loaded, Classifier):
                 network = on_tensors(loaded)
             else:

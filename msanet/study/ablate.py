@@ -196,7 +196,7 @@ class Ablation:
         best = max(run.rows, key=lambda row: row[cell.recipe.select])
         tensors = {
             "probabilities": torch.from_numpy(softmax(logits, run.temperature)),
-            "targets": torch.from_numpy(targets_of(test, run.expressions)).to(torch.uint8),
+            "targets": torch.from_numpy(targets_of(test, run.labels)).to(torch.uint8),
             "test": torch.ones(len(test), dtype=torch.bool),
             **{name: torch.tensor([sample.path in paths for sample in test]) for name, paths in subsets.items()},
         }
@@ -205,7 +205,7 @@ class Ablation:
             "data": self.data,
             "network": cell.row.network,
             "recipe": json.loads(cell.recipe.model_dump_json()),
-            "expressions": run.expressions,
+            "labels": run.labels,
             "epoch": best["epoch"],
             "validation": {measure: best[measure] for measure in MEASURES},
             "parameters": parameters,
@@ -234,7 +234,7 @@ class Ablation:
             }
             if results:
                 entry |= {name: results[0].facts[name] for name in ("parameters", "multiply_adds", "maps")}
-                entry["classes"] = len(results[0].facts["expressions"])
+                entry["classes"] = len(results[0].facts["labels"])
                 # the fastest run: other work on the machine only slows it
                 entry["seconds"] = min(result.facts["seconds"] for result in results)
                 entry["scores"] = {name: spread(results, name) for name in SET_TITLES if in_all(results, name)}

@@ -131,5 +131,5 @@ class CellResult:
     def scores(self, name: str) -> dict[str, float]:
         """The `MEASURES` of one of `sets`."""
         chosen = self.sets[name]
-        report = score(self.probabilities[chosen], self.targets[chosen], self.facts["expressions"])
+        report = score(self.probabilities[chosen], self.targets[chosen], self.facts["labels"])
         return {measure: getattr(report, measure) for measure in MEASURES}

@@ -74,7 +74,7 @@ def result_files(paths: Sequence[Path]) -> Iterator[Path]:
 def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if {"confusion", "protocol", "expressions"} <= set(content) or {"rows", "data", "recipe"} <= set(content):
+        if {"confusion", "protocol", "labels"} <= set(content) or {"rows", "data", "recipe"} <= set(content):
             return dict(content)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): give another file") from None
@@ -93,7 +93,7 @@ def add_report(rows: dict[tuple[str, int], dict[str, Any]], name: str, report: M
     match = re.match(r"(?P<data>\w+), test split(, subset (?P<subset>\w+))?", report["protocol"])
     if match is None or match["data"] != name:
         return
-    key = (report["model"], len(report["expressions"]))
+    key = (report["model"], len(report["labels"]))
     row = rows.setdefault(key, {"system": key[0], "classes": key[1], "from": MEASURED, "scores": {}, "note": ""})
     row["scores"][match["subset"] or "test"] = {
         measure: {

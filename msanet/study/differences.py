@@ -34,7 +34,7 @@ def spread(results: Sequence[CellResult], name: str) -> dict[str, Any]:
 def differences(results: Sequence[CellResult], others: Sequence[CellResult]) -> dict[str, dict[str, list[float]]]:
     """Set -> measure -> difference of `results` to `others`, with the ends of its interval; {} where there is none.
 
-    Rows that were scored on different pictures, of seven and of eight expressions for instance, cannot be compared:
+    Rows that were scored on different pictures, of seven and of eight labels for instance, cannot be compared:
     they are left out with a warning.
     """
     if not others:

@@ -41,7 +41,7 @@ class Recipe(BaseModel):
         teacher_share: of the target that the teachers give; of extra pictures they give nothing.
         teacher_sees: "augmented": the very picture that is learnt, mixup included; "original": the crop as it is and
             its mirror image, once before training, so that augmentation may hide what the answer rests on.
-        balance: of the expressions, see `EpochSampler`.
+        balance: of the labels, see `EpochSampler`.
         extra_share: part of the pictures shown that comes from the extra data set, where there is one.
         mixup: parameter of the Beta distribution that mixes pairs of pictures; 0 mixes none.
         plain_epochs: so many epochs at the end without mixup.

@@ -66,7 +66,7 @@ class Run:
         self, source: str, network: str, recipe: Recipe, output: Path, resume: bool = False, extra: str = ""
     ) -> None:
         self.source, self.name, self.recipe, self.output, self.extra = source, network, recipe, output, extra
-        self.expressions = expressions_for(recipe.num_classes)
+        self.labels = expressions_for(recipe.num_classes)
         self.checkpoint = output / "checkpoint.safetensors"
         if self.checkpoint.exists() and not resume:
             raise InputError(f"{output} already holds a run: go on with --resume, or give another --output")
@@ -76,7 +76,7 @@ class Run:
         if recipe.initial_weights:
             weights.start_from(self.network, recipe.initial_weights)
         self.network.to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.teachers = Teachers(recipe.teachers, self.expressions, recipe.preprocessing, self.accelerator.device)
+        self.teachers = Teachers(recipe.teachers, self.labels, recipe.preprocessing, self.accelerator.device)
         self.average = Average(self.network, recipe.ema)
         self.optimizer = self.create_optimizer()
         self.rows: list[dict[str, Any]] = []
@@ -151,7 +151,7 @@ class Run:
         dataset = FaceDataset(
             [*samples, *extra],
             recipe.preprocessing,
-            self.expressions,
+            self.labels,
             soft=recipe.soft_targets,
             augmentation=recipe.augmentation,
             seed=recipe.seed,
@@ -236,10 +236,10 @@ class Run:
         )
 
     def select(self, samples: Sequence[Sample], source: str = "") -> list[Sample]:
-        chosen = [sample for sample in samples if sample.expression in self.expressions]
+        chosen = [sample for sample in samples if sample.label in self.labels]
         if not chosen:
             place = source or self.source
-            raise InputError(f"{place} has no picture of {', '.join(self.expressions)}: check the folder")
+            raise InputError(f"{place} has no picture of {', '.join(self.labels)}: check the folder")
         return chosen
 
     def read_extra(self) -> list[Sample]:
@@ -262,9 +262,7 @@ class Run:
         recipe = self.recipe
         if not recipe.teachers or recipe.teacher_sees != "original" or len(self.rows) == recipe.epochs:
             return None
-        batches = evaluation_loader(
-            FaceDataset(samples, recipe.preprocessing, self.expressions), workers=recipe.workers
-        )
+        batches = evaluation_loader(FaceDataset(samples, recipe.preprocessing, self.labels), workers=recipe.workers)
         both_views = replace(recipe.preprocessing, mirror=True)
         return answers(self.teachers, batches, both_views, self.accelerator)
 
@@ -273,19 +271,19 @@ class Run:
             self.average.network,
             samples,
             self.recipe.preprocessing,
-            self.expressions,
+            self.labels,
             workers=self.recipe.workers,
             accelerator=self.accelerator,
         )
 
     def validate(self, samples: Sequence[Sample]) -> Report:
         logits = self.logits(samples)
-        targets = targets_of(samples, self.expressions)
+        targets = targets_of(samples, self.labels)
         self.temperature = fit_temperature(logits, targets)
         probabilities = softmax(logits, self.temperature)
         crops = ", each crop aligned" if self.recipe.preprocessing.align else ""
         protocol = f"{self.source.partition(':')[0]} validation split, {len(samples)} pictures{crops}"
-        self.report = score(probabilities, targets, self.expressions, protocol, self.output.name)
+        self.report = score(probabilities, targets, self.labels, protocol, self.output.name)
         return self.report
 
     def finish_epoch(self) -> None:
@@ -309,7 +307,7 @@ class Run:
             name=self.output.name,
             network=self.name,
             arguments={name: value for name, value in arguments.items() if value is not None},
-            expressions=self.expressions,
+            expressions=self.labels,
             preprocessing=self.recipe.preprocessing,
             temperature=self.temperature,
             training={**training, "data": self.source.partition(":")[0], "extra": Path(self.extra).name},

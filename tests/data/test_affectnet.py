@@ -64,7 +64,7 @@ def root(request, tmp_path) -> Path:
 
 def test_codes_become_names_and_the_others_are_left_out(root):
     samples = affectnet.read(root, "test")
-    assert [sample.expression for sample in samples] == list(affectnet.CODES)
+    assert [sample.label for sample in samples] == list(affectnet.CODES)
     assert affectnet.CODES == (
         "neutral",
         "happiness",
@@ -91,12 +91,12 @@ def test_the_first_form_cuts_the_face_out(tmp_path):
 @pytest.mark.parametrize(("name", "expected"), [("pose30", ["neutral", "contempt"]), ("pose45", ["contempt"])])
 def test_subsets(tmp_path, name, expected):
     samples = data.read(f"affectnet:{build_csv(tmp_path)}", "test", name)
-    assert [sample.expression for sample in samples] == expected
+    assert [sample.label for sample in samples] == expected
 
 
 def test_a_list_may_have_its_own_labels(tmp_path):
     (sample,) = affectnet.read_subset(build_csv(tmp_path), "pose45", own_labels=True)
-    assert sample.expression == "anger"
+    assert sample.label == "anger"
 
 
 def test_the_lists_do_not_fit_the_later_form(tmp_path):

@@ -39,7 +39,7 @@ pytestmark = [
 
 def labels(samples: list[Sample]) -> dict[int, str]:
     """Number in the file name -> expression."""
-    return {int(sample.path.stem.removeprefix("fer")): sample.expression for sample in samples}
+    return {int(sample.path.stem.removeprefix("fer")): sample.label for sample in samples}
 
 
 # -- NAME:DIR ---------------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_pictures_that_are_unknown_or_no_face_are_left_out(ferplus):
 
 def test_votes_of_one_annotator_alone_are_dropped(ferplus):
     samples = {sample.path.stem: sample for sample in ferplus_reader.read(ferplus, "train")}
-    assert samples["fer0000012"].expression == "anger"  # 5 of 10 with the single votes, 5 of 5 without
+    assert samples["fer0000012"].label == "anger"  # 5 of 10 with the single votes, 5 of 5 without
     assert samples["fer0000012"].votes[EXPRESSIONS.index("anger")] == 1
     assert samples["fer0000001"].votes[EXPRESSIONS.index("happiness")] == 1
     for protocol in ("majority", "top"):  # ten single votes: nothing is left
@@ -214,7 +214,7 @@ def test_soft_targets_are_the_votes_that_remain(ferplus):
     samples = {sample.path.stem: sample for sample in ferplus_reader.read(ferplus, "train")}
     for sample in samples.values():
         assert sum(sample.votes) == pytest.approx(1)
-        assert EXPRESSIONS[int(np.argmax(sample.votes))] == sample.expression
+        assert EXPRESSIONS[int(np.argmax(sample.votes))] == sample.label
     votes = dict(zip(EXPRESSIONS, samples["fer0000018"].votes, strict=True))
     expected = dict.fromkeys(EXPRESSIONS, 0.0) | {"neutral": 0.6, "contempt": 0.2, "sadness": 0.2}
     assert votes == pytest.approx(expected)
@@ -375,7 +375,7 @@ def test_a_folder_with_splits(faces_folder):
     for split, number in (("train", 4), ("validation", 2), ("test", 2)):
         samples = data.read(f"folder:{faces_folder}", split)
         assert count(samples) == dict.fromkeys(EXPRESSIONS, number)
-        assert all(sample.path.parent == faces_folder / split / sample.expression for sample in samples)
+        assert all(sample.path.parent == faces_folder / split / sample.label for sample in samples)
 
 
 def test_a_folder_without_splits(make_faces):
@@ -405,7 +405,7 @@ def test_other_files_and_deeper_folders(make_faces):
     (root / "test" / "README.md").write_text("no folder")
     (root / "test" / "fear" / "more").mkdir()
     (root / "test" / "fear" / "0.png").rename(root / "test" / "fear" / "more" / "DEEP.PNG")
-    assert [sample.path.name for sample in data.read(f"folder:{root}", "test") if sample.expression == "fear"] == [
+    assert [sample.path.name for sample in data.read(f"folder:{root}", "test") if sample.label == "fear"] == [
         "DEEP.PNG"
     ]
 
@@ -625,7 +625,7 @@ def test_without_augmentation_a_picture_is_what_the_preprocessing_makes_of_it(fe
     for index, sample in enumerate(samples):
         image, target = dataset[index]
         np.testing.assert_array_equal(image.numpy(), SMALL([sample.crop()])[0])
-        assert target.argmax() == EXPRESSIONS.index(sample.expression)
+        assert target.argmax() == EXPRESSIONS.index(sample.label)
 
 
 def test_the_first_epochs_may_come_at_a_smaller_size(ferplus):
@@ -642,7 +642,7 @@ def test_evaluation_sees_each_picture_once_in_order(ferplus):
     batches = list(evaluation_loader(FaceDataset(samples, SMALL, EXPRESSIONS), 3))
     assert [len(images) for images, _ in batches] == [3, 3, 2]
     targets = torch.cat([targets for _, targets in batches]).argmax(dim=1)
-    assert [EXPRESSIONS[int(target)] for target in targets] == [sample.expression for sample in samples]
+    assert [EXPRESSIONS[int(target)] for target in targets] == [sample.label for sample in samples]
 
 
 def test_a_set_smaller_than_a_batch_is_still_trained_on(ferplus):
@@ -692,7 +692,7 @@ def test_balance_draws_a_class_of_c_pictures_in_proportion_to_c_to_the_1_minus_b
     sampler = EpochSampler(samples, balance)
     for epoch in range(10):
         sampler.set_epoch(epoch)
-        drawn.update(samples[index].expression for _, _, index in sampler)
+        drawn.update(samples[index].label for _, _, index in sampler)
     assert drawn["neutral"] / drawn.total() == pytest.approx(share, abs=0.02)
     if balance == 1:
         assert max(drawn.values()) < 1.1 * min(drawn.values())
@@ -704,7 +704,7 @@ def test_an_epoch_keeps_its_length_and_gives_the_extra_pictures_their_share(bala
     sampler = EpochSampler(samples, balance, 0, extra, 0.2)
     drawn = [index for _, _, index in sampler]
     assert len(drawn) == len(sampler) == 1000
-    further = [extra[index - 1000].expression for index in drawn if index >= 1000]
+    further = [extra[index - 1000].label for index in drawn if index >= 1000]
     assert len(further) / 1000 == pytest.approx(0.2, abs=0.05)
     assert further.count(EXPRESSIONS[1]) / len(further) == pytest.approx(0.5 if balance else 0.25, abs=0.12)
 
@@ -906,5 +906,5 @@ def test_the_subsets_have_their_sizes():
     sizes = [len(ferplus_reader.read_subset(REAL, name)) for name in ("pose30", "pose45", "occlusion")]
     assert sizes == [1_167, 630, 600]
     ours, own = (ferplus_reader.read_subset(REAL, "pose30", own_labels=value) for value in (False, True))
-    changed = sum(a.expression != b.expression for a, b in zip(ours, own, strict=True))
+    changed = sum(a.label != b.label for a, b in zip(ours, own, strict=True))
     assert 0 < changed < 10

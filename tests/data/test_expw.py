@@ -37,7 +37,7 @@ def change(root: Path, *lines: str) -> None:
 
 def test_codes_become_names(root):
     expected = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "anger"]
-    assert [sample.expression for sample in expw.read(root, "test")] == expected
+    assert [sample.label for sample in expw.read(root, "test")] == expected
 
 
 def test_the_box_stands_as_top_left_right_bottom(root):

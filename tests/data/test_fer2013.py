@@ -58,7 +58,7 @@ def pictures(tmp_path) -> Path:
 def test_codes_become_names(challenge, split):
     samples = fer2013.read(challenge, split)
     expected = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
-    assert [sample.expression for sample in samples] == expected
+    assert [sample.label for sample in samples] == expected
     assert data.expressions_of(f"fer2013:{challenge}", samples) == expressions_for(7)
 
 
@@ -79,7 +79,7 @@ def test_columns_are_found_by_name(challenge):
     order = ("emotion", "Usage", "pixels")  # as in the challenge's other file
     path.write_text("emotion, Usage, pixels\r\n" + line(4, "PrivateTest", 5, order) + "\r\n\r\n")
     (sample,) = fer2013.read(challenge, "test")
-    assert sample.expression == "sadness"
+    assert sample.label == "sadness"
     np.testing.assert_array_equal(sample.crop()[:, :, 0], pixels(5))
 
 
@@ -94,10 +94,8 @@ def test_training_pictures_of_the_other_splits_are_left_out_unless_asked_for(cha
 
 
 def test_names_are_joined_with_pictures_and_the_last_row_counts(pictures):
-    assert {sample.name: sample.expression for sample in fer2013.read(pictures, "train")} == {
-        "fer0000000.png": "happiness"
-    }
-    assert [sample.expression for sample in fer2013.read(pictures, "test")] == ["neutral"]
+    assert {sample.name: sample.label for sample in fer2013.read(pictures, "train")} == {"fer0000000.png": "happiness"}
+    assert [sample.label for sample in fer2013.read(pictures, "test")] == ["neutral"]
 
 
 @pytest.mark.parametrize(

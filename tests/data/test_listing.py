@@ -33,7 +33,7 @@ def listed(folder: Path, *lines: str) -> Path:
 def test_an_expression_for_each_picture(faces):
     path = listed(faces, "picture,expression", "faces/0.png,anger", "faces/1.png,contempt")
     samples = data.read(f"list:{path}", "test")
-    assert [sample.expression for sample in samples] == ["anger", "contempt"]
+    assert [sample.label for sample in samples] == ["anger", "contempt"]
     assert samples[1].crop().max() == 1
     assert samples[0].votes == ()
 
@@ -41,7 +41,7 @@ def test_an_expression_for_each_picture(faces):
 def test_votes_become_shares_and_the_most_the_label(faces):
     path = listed(faces, "picture,sadness,anger,other", "faces/0.png,1,3,7", "faces/1.png,2,2,", "faces/2.png,,4,")
     samples = listing.read(path, "test")
-    assert [sample.expression for sample in samples] == ["anger", "sadness", "anger"]
+    assert [sample.label for sample in samples] == ["anger", "sadness", "anger"]
     assert dict(zip(EXPRESSIONS, samples[0].votes, strict=True)) == {
         **dict.fromkeys(EXPRESSIONS, 0.0),
         "sadness": 0.25,
@@ -51,8 +51,8 @@ def test_votes_become_shares_and_the_most_the_label(faces):
 
 def test_a_column_names_the_split(faces):
     path = listed(faces, "picture,expression,split", "faces/0.png,fear,train", "faces/1.png,anger,test")
-    assert [sample.expression for sample in listing.read(path, "train")] == ["fear"]
-    assert [sample.expression for sample in listing.read(path, "test")] == ["anger"]
+    assert [sample.label for sample in listing.read(path, "train")] == ["fear"]
+    assert [sample.label for sample in listing.read(path, "test")] == ["anger"]
     with pytest.raises(InputError, match="none of 0 listed pictures"):
         listing.read(path, "validation")
 

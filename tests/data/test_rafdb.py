@@ -100,8 +100,8 @@ def test_subsets(official, name, numbers):
 
 
 def test_a_list_may_have_its_own_labels(official):
-    assert [sample.expression for sample in rafdb.read_subset(official, "pose45")] == ["happiness"]
-    assert [sample.expression for sample in rafdb.read_subset(official, "pose45", own_labels=True)] == ["neutral"]
+    assert [sample.label for sample in rafdb.read_subset(official, "pose45")] == ["happiness"]
+    assert [sample.label for sample in rafdb.read_subset(official, "pose45", own_labels=True)] == ["neutral"]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_missing_pictures_and_repeated_rows_are_counted(tmp_path):
     write(pictures / "test_0002_aligned.jpg", noise(0))
     with pytest.warns(DataWarning) as caught:
         (sample,) = rafdb.read(tmp_path, "test")
-    assert sample.expression == "fear"
+    assert sample.label == "fear"
     repeat, missing = (str(warning.message) for warning in caught)
     assert repeat.startswith("1 of 3 rows of ")
     assert repeat.endswith("repeat a picture and are left out, the first test_0002_aligned.jpg")

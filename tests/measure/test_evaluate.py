@@ -55,7 +55,7 @@ def test_eight_expressions_on_a_set_of_seven(tiny_weights, make_faces):
     for path in (root / "test" / "contempt").iterdir():
         path.unlink()
     seven = examine(tiny_weights, f"folder:{root}", workers=0)
-    assert seven.report.expressions == EXPRESSIONS[:7]
+    assert seven.report.labels == EXPRESSIONS[:7]
     assert "the model's contempt left out and the rest normalised" in seven.report.protocol
     kept = eight.probabilities[:14, :7]
     np.testing.assert_allclose(seven.probabilities, kept / kept.sum(axis=1, keepdims=True), atol=1e-5)
@@ -64,9 +64,9 @@ def test_eight_expressions_on_a_set_of_seven(tiny_weights, make_faces):
 
 def test_seven_classes_can_be_asked_for(tiny_weights, ferplus):
     report = evaluate(tiny_weights, f"ferplus:{ferplus}", "test", None, 7, workers=0)
-    assert report.expressions == EXPRESSIONS[:7]
+    assert report.labels == EXPRESSIONS[:7]
     assert report.num_pictures == 7
-    assert "1 pictures of other expressions" in report.protocol
+    assert "1 pictures of other labels" in report.protocol
     with pytest.raises(InputError, match="num_classes is 5"):
         evaluate(tiny_weights, f"ferplus:{ferplus}", classes=5, workers=0)
 
@@ -75,7 +75,7 @@ def test_seven_expressions_on_a_set_of_eight(ferplus, tmp_path):
     seven = build_weights(tmp_path / "seven.safetensors", "msanet_ms", EXPRESSIONS[:7])
     report = evaluate(seven, f"ferplus:{ferplus}", workers=0)
     assert report.num_pictures == 7
-    assert "1 pictures of other expressions than the model's are left out" in report.protocol
+    assert "1 pictures of other labels than the model's are left out" in report.protocol
     assert "normalised" not in report.protocol
 
 

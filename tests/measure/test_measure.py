@@ -69,7 +69,7 @@ def test_rows_are_true_and_columns_predicted():
     report = score(one_hot([1, 1, 2], 3), np.array([0, 0, 2]), ABC, protocol="three", model="toy")
     assert report.confusion.tolist() == [[0, 2, 0], [0, 0, 0], [0, 0, 1]]
     assert report.confusion.dtype == np.int64
-    assert (report.expressions, report.protocol, report.model) == (ABC, "three", "toy")
+    assert (report.labels, report.protocol, report.model) == (ABC, "three", "toy")
 
 
 def test_a_class_without_pictures_is_left_out_of_the_means():
@@ -197,7 +197,7 @@ def test_fit_temperature_stops_at_the_end_of_its_range():
         (np.empty((0, 3), np.float32), np.empty(0, np.int64), InputError, "no picture"),
         (one_hot([0], 3), np.array([3]), ValueError, "targets reach"),
         (one_hot([0], 3), np.array([-1]), ValueError, "targets reach"),
-        (one_hot([0], 2), np.array([0]), ValueError, "3 expressions"),
+        (one_hot([0], 2), np.array([0]), ValueError, "3 labels"),
         (one_hot([0, 1], 3), np.array([0]), ValueError, "probabilities"),
         (np.full((1, 3), np.nan, np.float32), np.array([0]), ValueError, "not numbers"),
     ],
@@ -208,7 +208,7 @@ def test_what_cannot_be_scored(probabilities, targets, error, words):
 
 
 def test_report_does_not_take_a_matrix_of_another_size():
-    with pytest.raises(ValueError, match="2 expressions"):
+    with pytest.raises(ValueError, match="2 labels"):
         Report(("a", "b"), HAND)
 
 

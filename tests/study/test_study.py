@@ -118,7 +118,7 @@ def test_the_figures_are_those_of_the_kept_predictions_and_of_the_weights(finish
             values = []
             for result in ablation.results()["plain"].values():
                 chosen = result.sets[part]
-                report = score(result.probabilities[chosen], result.targets[chosen], result.facts["expressions"])
+                report = score(result.probabilities[chosen], result.targets[chosen], result.facts["labels"])
                 values.append(getattr(report, measure))
             assert entry[measure]["values"] == values
             assert entry[measure]["mean"] == pytest.approx(np.mean(values))

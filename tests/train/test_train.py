@@ -307,7 +307,7 @@ def test_the_best_epoch_is_the_first_with_the_highest_selected_score_on_validati
     assert weights.load(folder / "last.safetensors")[1].training["epoch"] == 12
     # The weights are those that got this score, and of validation, not of test.
     samples = data.read(source, "validation")
-    targets = np.array([EXPRESSIONS.index(sample.expression) for sample in samples])
+    targets = np.array([EXPRESSIONS.index(sample.label) for sample in samples])
     logits = predict(network, samples, metadata.preprocessing, metadata.expressions)
     report = score(softmax(logits, metadata.temperature), targets, metadata.expressions)
     assert report.macro_f1 == pytest.approx(max(scores), abs=1e-4)
@@ -360,7 +360,7 @@ def test_a_run_that_aligns_trains_validates_and_is_evaluated_on_the_same_crops(p
 def test_with_seven_classes_contempt_is_left_out(source, tmp_path):
     run = start(source, tmp_path / "seven", num_classes=7, epochs=1)
     report = run.train()
-    assert report.expressions == EXPRESSIONS[:7]
+    assert report.labels == EXPRESSIONS[:7]
     assert report.num_pictures == 14
     assert json.loads((tmp_path / "seven" / "environment.json").read_text())["training_pictures"] == 28
     assert weights.load(tmp_path / "seven" / "last.safetensors")[1].expressions == EXPRESSIONS[:7]
@@ -596,7 +596,7 @@ def test_two_processes_train_one_run(source, tmp_path):
     assert report["num_pictures"] == len(validation)  # each once
     network, metadata = weights.load(output / "last.safetensors")
     answers = predict(network, validation, metadata.preprocessing, metadata.expressions).argmax(axis=1)
-    targets = np.array([EXPRESSIONS.index(sample.expression) for sample in validation])
+    targets = np.array([EXPRESSIONS.index(sample.label) for sample in validation])
     assert report["accuracy"] == pytest.approx((answers == targets).mean())
 
 
