@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from msanet.errors import InputError
-from msanet.model import METADATA_KEY, Metadata, model_path
+from msanet.model import METADATA_KEY, Metadata, check_network, model_path
 from msanet.preprocessing import MEAN_LANDMARKS, softmax
 from msanet.runtime import Session
 
@@ -53,7 +53,7 @@ class Classifier:
         metadata: what the file says about the model.
         expressions: names of the classes, in the order of the columns.
         preprocessing: what happens to a crop on its way into the network.
-        outputs: names of the network's outputs: "logits", "embedding"; "evidence", "attention" where it has them.
+        outputs: names of the network's outputs: "logits"; "embedding", "evidence", "attention" where it has them.
 
     Raises:
         InputError: the model is missing or cannot be used, or an argument is wrong.
@@ -73,6 +73,7 @@ class Classifier:
         self.name = self._session.name
         self.outputs = self._session.outputs
         self.metadata = Metadata.from_json(self._session.custom_metadata.get(METADATA_KEY), self.name)
+        check_network(self._session, self.metadata)
         self.expressions = self.metadata.expressions
         self.preprocessing = self.metadata.preprocessing
 
@@ -86,7 +87,13 @@ class Classifier:
         return softmax(self._all(["logits"], crops, landmarks)[0], self.metadata.temperature)
 
     def embed(self, crops: Sequence[np.ndarray], landmarks: np.ndarray | None = None) -> np.ndarray:
-        """Pooled features, float32 [N, D], of crops as `classify` takes them."""
+        """Pooled features, float32 [N, D], of crops as `classify` takes them.
+
+        Raises:
+            InputError: the model gives no embedding.
+        """
+        if "embedding" not in self.outputs:
+            raise InputError(f"{self.name} gives no embedding: export it again")
         return self._all(["embedding"], crops, landmarks)[0]
 
     def explain(self, crops: Sequence[np.ndarray], landmarks: np.ndarray | None = None) -> Classification:

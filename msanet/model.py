@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
-import math
 import os
+import reprlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from msanet.errors import InputError
 from msanet.labels import check_labels
-from msanet.preprocessing import Preprocessing
+from msanet.preprocessing import MEAN_LANDMARKS, Preprocessing, as_tuple, is_number, named
+from msanet.runtime import Session
 
 METADATA_KEY = "msanet"
 """Key under which our JSON lies in the custom metadata of an ONNX file and in those of a safetensors file."""
 
 PRETRAINED = Path(__file__).with_name("pretrained")
 """Folder of the shipped models: NAME.onnx and NAME.safetensors each."""
+
+TEMPERATURES = (0.01, 100.0)
+"""Range of a temperature; the one that is fitted is in 0.05..20."""
 
 INPUTS = ("landmarks",)
 """What a network may want beside the picture."""
@@ -41,7 +47,7 @@ class Metadata:
         description: in a sentence.
 
     Raises:
-        InputError: a value is out of its range.
+        InputError: a value is of another type or out of its range.
     """
 
     name: str
@@ -56,6 +62,10 @@ class Metadata:
     description: str = ""
 
     def __post_init__(self) -> None:
+        for item in ("expressions", "inputs"):
+            value = getattr(self, item)
+            if not isinstance(value, tuple) or not all(isinstance(word, str) for word in value):
+                raise InputError(f"its {item} are no list of names")
         check_labels(self.expressions)
         for item in ("name", "network", "description"):
             if not isinstance(getattr(self, item), str):
@@ -63,14 +73,18 @@ class Metadata:
         for item in ("arguments", "training", "scores"):
             if not isinstance(getattr(self, item), Mapping):
                 raise InputError(f"its {item} are no names with values")
-        temperature = self.temperature
-        if isinstance(temperature, bool) or not isinstance(temperature, (int, float)):
-            raise InputError(f"its temperature is {temperature!r}, no number")
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise InputError(f"its temperature is {temperature}: it must be over 0")
+        if not isinstance(self.preprocessing, Preprocessing):
+            raise InputError("its preprocessing is none")
+        if not is_number(self.temperature, *TEMPERATURES):
+            raise InputError(
+                f"its temperature is {reprlib.repr(self.temperature)}: it must be a number from "
+                f"{TEMPERATURES[0]:g} to {TEMPERATURES[1]:g}"
+            )
         unknown = set(self.inputs) - set(INPUTS)
         if unknown:
-            raise InputError(f"its network wants {', '.join(sorted(unknown))}, which this version does not give")
+            raise InputError(f"its network wants {reprlib.repr(sorted(unknown))}, which this version does not give")
+        if len(set(self.inputs)) < len(self.inputs):
+            raise InputError("its network wants an input twice")
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -92,27 +106,65 @@ class Metadata:
                 "write it with msanet train or msanet export"
             )
         try:
-            values = json.loads(text)
-            if not isinstance(values, dict):
-                raise ValueError("not JSON of names with values")
-            unknown = set(values) - {item.name for item in fields(cls)}
-            if unknown:
-                raise InputError(f"it has unknown fields, {', '.join(sorted(unknown))}: update msanet")
-            for name in ("expressions", "inputs"):
-                if not isinstance(values.get(name, []), list) or not all(
-                    isinstance(item, str) for item in values.get(name, [])
-                ):
-                    raise InputError(f"its {name} are no list of names")
+            values = named(json.loads(text), cls, "the JSON")
+            absent = [
+                item.name
+                for item in fields(cls)
+                if item.name not in values and item.default is MISSING and item.default_factory is MISSING
+            ]
+            if absent:
+                raise InputError(f"it does not say its {', '.join(absent)}")
             values["preprocessing"] = Preprocessing.from_dict(values["preprocessing"])
-            values["expressions"] = tuple(values["expressions"])
-            values["inputs"] = tuple(values.get("inputs", ()))
+            values |= {name: as_tuple(values[name]) for name in ("expressions", "inputs") if name in values}
             return cls(**values)
-        except KeyError as error:
-            raise InputError(f"{file} does not say its {error}: write it with msanet export") from None
-        except (ValueError, TypeError, RecursionError, OverflowError) as error:  # InputError is a ValueError
+        except (ValueError, RecursionError) as error:  # InputError and what json raises are ValueErrors
             raise InputError(
                 f"{file}: its msanet metadata cannot be used ({error}): train or export it again"
             ) from None
+
+
+def check_network(session: Session, metadata: Metadata) -> None:
+    """Run a network on two black pictures: what a file says of itself, shapes included, need not be true.
+
+    Raises:
+        InputError: it wants other inputs than its metadata say, cannot be run with them, has no output "logits", or its
+            outputs are not as `msanet export` writes them: float32, finite, logits [N, expressions], embedding [N, D],
+            evidence [N, expressions, h, w], attention [N, B, h, w].
+    """
+    size, classes = metadata.preprocessing.size, len(metadata.expressions)
+    shapes = {"logits": (2, classes), "embedding": (2, 0), "evidence": (2, classes, 0, 0), "attention": (2, 0, 0, 0)}
+    if "logits" not in session.outputs:
+        raise InputError(f"{session.name} has no output logits: write it with msanet export")
+    outputs = [name for name in shapes if name in session.outputs]
+    inputs = {"images": np.zeros((2, 3, size, size), np.float32)}
+    if "landmarks" in metadata.inputs:
+        inputs["landmarks"] = np.stack([MEAN_LANDMARKS] * 2)
+    try:
+        results = session.run(outputs, inputs)
+    except Exception as error:  # onnxruntime's own exceptions have no common base
+        raise InputError(
+            f"{session.name} does not run on pictures of {size} x {size}, as its metadata say "
+            f"({' '.join(str(error).split())[:200]}): export it again"
+        ) from None
+    for name, result in zip(outputs, results, strict=True):
+        if not _is_like(result, shapes[name]):
+            found = f"{result.dtype} {list(result.shape)}" if isinstance(result, np.ndarray) else "no array"
+            wanted = [side or "any" for side in shapes[name]]
+            raise InputError(
+                f"{session.name}: of two pictures its {name} are {found}, not float32 {wanted} and finite: "
+                "export it again"
+            )
+
+
+def _is_like(result: object, shape: tuple[int, ...]) -> bool:
+    """Whether a result is a finite float32 array of a shape, 0 standing for any side over 0."""
+    return (
+        isinstance(result, np.ndarray)
+        and result.dtype == np.float32
+        and result.ndim == len(shape)
+        and all(side > 0 and wanted in (0, side) for side, wanted in zip(result.shape, shape, strict=True))
+        and bool(np.isfinite(result).all())
+    )
 
 
 def model_names(suffix: str = ".onnx") -> list[str]:

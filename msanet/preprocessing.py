@@ -5,6 +5,7 @@ Training, evaluation and recognition all end here, so one face gives the same nu
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
@@ -15,6 +16,9 @@ import numpy as np
 from msanet.errors import InputError
 
 FILTERS = ("linear", "cubic")
+
+SIDES = (16, 1024)
+"""Least and largest side of a network's input, pixels."""
 
 MEAN_LANDMARKS = np.array([[0.318, 0.368], [0.682, 0.368], [0.5, 0.587], [0.345, 0.755], [0.655, 0.755]], np.float32)
 """Landmarks [5, 2] of the mean face in a crop of `Framing(scale=1.05)` whose sides are 0..1: over 378 faces of LFW,
@@ -33,6 +37,9 @@ class Framing:
         level: turn the square so that the line between the eyes is level.
         template: five (x, y) in 0..1 of the crop: right eye, left eye, nose, right and left mouth corner as seen in
             a frontal picture from left to right; None cuts by the box.
+
+    Raises:
+        InputError: a value is of another type or out of its range.
     """
 
     scale: float = 1.0
@@ -40,10 +47,17 @@ class Framing:
     template: tuple[tuple[float, float], ...] | None = None
 
     def __post_init__(self) -> None:
-        if not self.scale > 0:
-            raise InputError(f"framing scale is {self.scale}: it must be over 0")
-        if self.template is not None and (len(self.template) != 5 or any(len(point) != 2 for point in self.template)):
+        if not is_number(self.scale, 0.1, 10):
+            raise InputError(f"framing scale is {reprlib.repr(self.scale)}: give a number from 0.1 to 10")
+        check_switches(self, ("level",))
+        if self.template is None:
+            return
+        if not isinstance(self.template, tuple) or len(self.template) != 5:
             raise InputError("a framing template is five (x, y) pairs")
+        if not all(are_numbers(point, 2, -1, 2) for point in self.template):
+            raise InputError("a framing template is five (x, y) pairs, each from -1 to 2 sides of the crop")
+        if max(max(side) - min(side) for side in zip(*self.template, strict=True)) < 0.05:
+            raise InputError("a framing template's five points lie on one: spread them over the crop")
 
 
 @dataclass(frozen=True)
@@ -61,7 +75,7 @@ class Preprocessing:
         align: the crops of data sets are cut anew, by `framing` too (`faces.Aligner`), before anything else.
 
     Raises:
-        InputError: a value is out of its range.
+        InputError: a value is of another type or out of its range: it may come from anybody's file.
     """
 
     size: int = 64
@@ -75,14 +89,21 @@ class Preprocessing:
     align: bool = False
 
     def __post_init__(self) -> None:
-        if self.size < 16:
-            raise InputError(f"size is {self.size}: the networks need at least 16 pixels")
-        if self.resize is not None and self.resize < self.size:
-            raise InputError(f"resize is {self.resize}, less than size {self.size}: give at least {self.size}")
+        least, largest = SIDES
+        if not is_whole(self.size, least, largest):
+            raise InputError(f"size is {reprlib.repr(self.size)}: give a whole number from {least} to {largest}")
+        if self.resize is not None:
+            if not is_whole(self.resize, least, largest):
+                raise InputError(f"resize is {reprlib.repr(self.resize)}: give a whole number up to {largest}")
+            if self.resize < self.size:
+                raise InputError(f"resize is {self.resize}, less than size {self.size}: give at least {self.size}")
         if self.filter not in FILTERS:
-            raise InputError(f"filter is {self.filter!r}: choose one of {', '.join(FILTERS)}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise InputError("mean and std are three numbers each, std over 0")
+            raise InputError(f"filter is {reprlib.repr(self.filter)}: choose one of {', '.join(FILTERS)}")
+        if not are_numbers(self.mean, 3, -100, 100) or not are_numbers(self.std, 3, 0.001, 100):
+            raise InputError("mean and std are three numbers each: mean from -100 to 100, std over 0, 0.001 to 100")
+        check_switches(self, ("gray", "mirror", "align"))
+        if not isinstance(self.framing, Framing):
+            raise InputError(f"framing is {reprlib.repr(self.framing)}: give scale, level and template")
 
     def fit(self, crop: np.ndarray, side: int | None = None) -> np.ndarray:
         """Resize a crop and apply the colour rule, without cutting.
@@ -199,18 +220,55 @@ class Preprocessing:
         Raises:
             InputError: an unknown name or a value out of its range.
         """
-        values = dict(values)
-        for group, known in ((values, cls), (values.get("framing") or {}, Framing)):
-            unknown = set(group) - {item.name for item in fields(known)}
-            if unknown:
-                raise InputError(f"preprocessing has unknown fields: {', '.join(sorted(unknown))}; update msanet")
-        framing = dict(values.pop("framing", None) or {})
-        if framing.get("template") is not None:
-            framing["template"] = tuple((float(x), float(y)) for x, y in framing["template"])
-        for name in ("mean", "std"):
-            if name in values:
-                values[name] = tuple(float(value) for value in values[name])
+        values = named(values, cls, "preprocessing")
+        framing = named(values.pop("framing", {}), Framing, "framing")
+        if isinstance(framing.get("template"), (list, tuple)):
+            framing["template"] = tuple(map(as_tuple, framing["template"]))
+        values |= {name: as_tuple(values[name]) for name in ("mean", "std") if name in values}
         return cls(**values, framing=Framing(**framing))
+
+
+def named(values: Any, model: type, words: str) -> dict[str, Any]:
+    """A copy of values by name for the fields of a dataclass; `words` are what to call them in a message.
+
+    Raises:
+        InputError: they are no names with values, or a name is none of its fields.
+    """
+    if not isinstance(values, Mapping):
+        raise InputError(f"{words} is {reprlib.repr(values)}: give names with values")
+    unknown = set(values) - {item.name for item in fields(model)}
+    if unknown:
+        raise InputError(f"{words} has unknown fields, such as {reprlib.repr(min(map(str, unknown)))}: update msanet")
+    return dict(values)
+
+
+def as_tuple(value: Any) -> Any:
+    """A list, which is what JSON makes of a tuple, as a tuple; anything else as it is, to be refused by its field."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def is_whole(value: Any, least: int, largest: int) -> bool:
+    """Whether a value is a whole number in a range, both ends included; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= largest
+
+
+def is_number(value: Any, least: float, largest: float) -> bool:
+    """Whether a value is a number in a range, both ends included; NaN, True and False are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= largest
+
+
+def are_numbers(values: Any, count: int, least: float, largest: float) -> bool:
+    """Whether values are a tuple of so many numbers in a range, both ends included."""
+    return (
+        isinstance(values, tuple) and len(values) == count and all(is_number(value, least, largest) for value in values)
+    )
+
+
+def check_switches(settings: Any, names: Sequence[str]) -> None:
+    """Raise an InputError where one of these attributes is neither True nor False."""
+    for name in names:
+        if not isinstance(getattr(settings, name), bool):
+            raise InputError(f"{name} is {reprlib.repr(getattr(settings, name))}: give true or false")
 
 
 def mirror_landmarks(points: np.ndarray) -> np.ndarray:

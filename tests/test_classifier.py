@@ -42,3 +42,9 @@ def test_evidence_is_refused_where_there_is_none(make_model):
 def test_metadata_of_others_are_missing(make_model):
     with pytest.raises(InputError, match="no msanet metadata"):
         Classifier(make_model(preprocessing=Preprocessing(size=32), metadata={}))
+
+
+def test_a_model_without_an_embedding_says_so(make_model):
+    classifier = Classifier(make_model(preprocessing=Preprocessing(size=32), outputs=("logits",)))
+    with pytest.raises(InputError, match="gives no embedding"):
+        classifier.embed([np.zeros((9, 9, 3), np.uint8)])

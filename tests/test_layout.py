@@ -356,6 +356,17 @@ print(time.perf_counter() - start, *(name for name in HEAVY if name in sys.modul
     assert min(float(seconds) for seconds, *_ in words) < 0.3
 
 
+def test_what_reports_home_is_told_not_to_whatever_the_environment_says():
+    code = """
+import os
+names = ["ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "RAY_USAGE_STATS_ENABLED", "WANDB_ERROR_REPORTING"]
+os.environ.update(dict.fromkeys(names, ""))
+import msanet
+print(*(os.environ[name] for name in names))
+"""
+    assert python(code).stdout.split() == ["1", "1", "0", "false"]
+
+
 def test_the_shop_works_without_the_lab(tiny_model, portrait, tmp_path):
     """Import every file of the ground floor and the shop, and recognise, where torch and its like cannot be found.
 

@@ -199,22 +199,83 @@ def test_from_dict_leaves_its_argument_as_it_was():
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"colour": 1}, "unknown fields: colour"),
-        ({"framing": {"angle": 1}}, "unknown fields: angle"),
+        ([1], "preprocessing is"),
+        ({"colour": 1}, "unknown fields, such as 'colour'"),
+        ({"framing": {"angle": 1}}, "unknown fields, such as 'angle'"),
+        ({"framing": [0.1]}, "framing is"),
+        ({"framing": None}, "framing is None"),
         ({"size": 15}, "size is 15"),
+        ({"size": 1025}, "size is 1025"),
+        ({"size": 10**9}, "size is 1000000000"),
+        ({"size": 10**400}, "size is 1000"),
+        ({"size": 64.0}, "size is 64.0"),
+        ({"size": "64"}, "size is '64'"),
+        ({"size": True}, "size is True"),
+        ({"size": None}, "size is None"),
         ({"size": 64, "resize": 63}, "resize is 63, less than size 64"),
+        ({"size": 64, "resize": 2000}, "resize is 2000"),
+        ({"size": 64, "resize": 64.5}, "resize is 64.5"),
+        ({"gray": 1}, "gray is 1"),
+        ({"mirror": "no"}, "mirror is 'no'"),
+        ({"align": None}, "align is None"),
         ({"filter": "nearest"}, "filter is 'nearest': choose one of linear, cubic"),
+        ({"filter": ["linear"]}, "filter is"),
         ({"std": [0.2, 0.0, 0.2]}, "std over 0"),
         ({"std": [0.2, 0.2]}, "three numbers each"),
+        ({"std": [0.2, 0.2, 1e-30]}, "three numbers each"),
+        ({"std": [0.2, 0.2, float("nan")]}, "three numbers each"),
         ({"mean": [0.2] * 4}, "three numbers each"),
+        ({"mean": [0.2, 0.2, float("inf")]}, "three numbers each"),
+        ({"mean": "000"}, "three numbers each"),
+        ({"mean": 0.5}, "three numbers each"),
+        ({"mean": [True, 0, 0]}, "three numbers each"),
         ({"framing": {"scale": 0}}, "framing scale is 0"),
+        ({"framing": {"scale": 100}}, "framing scale is 100"),
+        ({"framing": {"scale": "1"}}, "framing scale is '1'"),
         ({"framing": {"scale": float("nan")}}, "framing scale is nan"),
+        ({"framing": {"level": 1}}, "level is 1"),
         ({"framing": {"template": [[0, 0]] * 4}}, "five"),
+        ({"framing": {"template": [[0, 0, 0]] * 5}}, "five"),
+        ({"framing": {"template": 5}}, "five"),
+        ({"framing": {"template": [1, 2, 3, 4, 5]}}, "five"),
+        ({"framing": {"template": [[0.5, 0.5]] * 5}}, "lie on one"),
+        ({"framing": {"template": [[0, float("nan")]] * 5}}, "five"),
+        ({"framing": {"template": [[0, 100]] * 5}}, "from -1 to 2"),
     ],
 )
 def test_values_that_cannot_be_used_are_refused(values, words):
     with pytest.raises(InputError, match=words):
         Preprocessing.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"size": 16},
+        {"size": 1024, "resize": 1024},
+        {"mean": [-100, 100, 0], "std": [0.001, 100, 1]},
+        {"framing": {"scale": 0.1, "template": [[-1, 2]] * 2 + [[0, 0]] * 3}},
+        {"framing": {"scale": 10}},
+    ],
+)
+def test_values_at_the_ends_of_their_ranges_are_used(values):
+    assert np.isfinite(Preprocessing.from_dict(values)([picture(20, 30)])).all()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*Preprocessing().to_dict()]), JSON))
+def test_whatever_comes_from_json_is_used_or_refused(values):
+    try:
+        preprocessing = Preprocessing.from_dict(values)
+    except InputError:
+        return
+    assert np.isfinite(preprocessing([picture(20, 30)])).all()
 
 
 def test_preprocessing_cannot_be_changed_but_replaced():
