@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from msanet import weights
-from msanet.export import ReverseCumsum
 from msanet.networks import create_network
+from msanet.networks.msanet import ReverseCumsum
 
 
 def widened(narrow: Mapping[str, Tensor], wide: Mapping[str, Tensor], num_subsets: int) -> dict[str, Tensor]:

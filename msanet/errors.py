@@ -15,6 +15,7 @@ EXTRAS = {
     "polars": "polars",
     "safetensors": "train",
     "torch": "train",
+    "timm": "timm",
     "torchvision": "train",
     "yaml": "train",
 }

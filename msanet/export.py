@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from msanet import data, weights
 from msanet.data.alignment import aligned
@@ -22,9 +20,7 @@ from msanet.errors import InputError, require
 from msanet.files import replacing
 from msanet.measure.evaluate import examine
 from msanet.model import METADATA_KEY, Metadata
-from msanet.networks import Network
-from msanet.networks.blocks import CBAM
-from msanet.networks.msanet import MSANet, MultiScaleBlock
+from msanet.networks.network import Explains, Network, example_inputs
 from msanet.preprocessing import softmax
 from msanet.runtime import Session
 
@@ -64,15 +60,24 @@ class Proof:
 
 
 class Outputs(nn.Module):
-    """The network as ONNX sees it: images -> logits, embedding, evidence and, where there is any, attention."""
+    """A network as ONNX sees it: images and further inputs -> its outputs, `names` of them."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, size: int) -> None:
         super().__init__()
         self.network = network
+        self.names = ["logits", "embedding"]
+        if isinstance(network, Explains):
+            images, inputs = example_inputs(network, 2, size)
+            with torch.no_grad():
+                attended = network.explain(images, **inputs).attention.shape[1]
+            self.names += ["evidence", "attention"] if attended else ["evidence"]
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        explanation = self.network.explain(images)
-        return tuple(explanation) if explanation.attention.shape[1] else tuple(explanation)[:3]
+    def forward(self, images: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        named = dict(zip(self.network.inputs, inputs, strict=True))
+        if isinstance(self.network, Explains):
+            return tuple(self.network.explain(images, **named))[: len(self.names)]
+        features = self.network.features(images, **named)
+        return self.network.head(features), features
 
 
 def export(
@@ -132,20 +137,20 @@ def to_onnx(network: Network, metadata: Metadata, *, half: bool = False) -> byte
     require("onnxscript")
     size = metadata.preprocessing.size
     # Two pictures, so that the exporter does not take the number 1 for a constant.
-    images = torch.zeros(2, 3, size, size)
-    outputs = Outputs(foldable(network)).eval()
-    names = ["logits", "embedding", "evidence", "attention"][: len(outputs(images))]
+    images, inputs = example_inputs(network, 2, size)
+    outputs = Outputs(foldable(network), size).eval()
+    batch = torch.export.Dim("N")
     program = torch.onnx.export(
         outputs,
-        (images,),
+        (images, *inputs.values()),
         dynamo=True,
         # onnxruntime optimises when it loads. Here it would fold BatchNorm into the weights, which rounded to half
         # precision would no longer be PyTorch's.
         optimize=False,
         opset_version=OPSET,
-        input_names=["images"],
-        output_names=names,
-        dynamic_shapes={"images": {0: torch.export.Dim("N")}},
+        input_names=["images", *inputs],
+        output_names=outputs.names,
+        dynamic_shapes={"images": {0: batch}, "inputs": tuple({0: batch} for _ in inputs)},
         verbose=False,
     )
     model = program.model_proto  # type: ignore[union-attr]  # with dynamo=True there is a program
@@ -159,79 +164,13 @@ def to_onnx(network: Network, metadata: Metadata, *, half: bool = False) -> byte
     return bytes(model.SerializeToString())
 
 
-class ReverseCumsum(nn.Module):
-    """A 1x1 convolution's weight on sums of groups -> its weight on the groups themselves.
-
-    Eq. (1) unrolled is Y_i = P_1 + ... + P_i, so what Y_i is multiplied with falls on P_1 to P_i:
-    sum_i W_i Y_i = sum_j (W_j + ... + W_n) P_j.
-    """
-
-    def __init__(self, groups: int) -> None:
-        super().__init__()
-        self.groups = groups
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """[outputs, width, 1, 1] -> the same shape."""
-        grouped = weight.reshape(len(weight), self.groups, -1)  # [outputs, groups, width / groups]
-        return grouped.flip(1).cumsum(1).flip(1).reshape(weight.shape)
-
-
-class JointAttention(nn.Module):
-    """The branches' attention computed at once: on maps this small, time goes by the number of operations.
-
-    Args:
-        members: each branch's attention, in evaluation mode.
-    """
-
-    def __init__(self, members: Iterable[CBAM]) -> None:
-        super().__init__()
-        self.members = list(members)
-
-    def forward(self, maps: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """N branches' maps [B, C, H, W] -> refined ones [B, N * C, H, W], and the spatial attention [B, N, H, W]."""
-        together = torch.cat(maps, dim=1)
-        hidden = [torch.relu(self.linear(0, pooled)) for pooled in (together.mean((2, 3)), together.amax((2, 3)))]
-        channel = torch.sigmoid(self.linear(2, hidden[0] + hidden[1], biases=2))  # [B, N * C]
-        split = torch.unflatten(together * channel[:, :, None, None], 1, (len(maps), -1))  # [B, N, C, H, W]
-        spatial = torch.sigmoid(self.convolve(torch.cat([split.amax(2), split.mean(2)], dim=1)))
-        return (split * spatial[:, :, None]).flatten(1, 2), [spatial]
-
-    def linear(self, layer: int, inputs: Tensor, biases: int = 1) -> Tensor:
-        """A layer of all perceptrons: their weights in blocks on the diagonal, and `biases` times their biases."""
-        layers: list[Any] = [member.mlp[layer] for member in self.members]
-        weight = torch.block_diag(*(linear.weight for linear in layers))  # type: ignore[no-untyped-call]
-        return nn.functional.linear(inputs, weight, biases * torch.cat([linear.bias for linear in layers]))
-
-    def convolve(self, pooled: Tensor) -> Tensor:
-        """All spatial convolutions with their BatchNorm: N maxima and N means [B, 2 * N, H, W] -> [B, N, H, W]."""
-        convolutions, norms = zip(*(member.spatial for member in self.members), strict=True)
-        weights = torch.cat([convolution.weight for convolution in convolutions])  # [N, 2, m, m]
-        own = torch.eye(len(weights))[:, :, None, None]  # a branch reads none but its own maps
-        weights = torch.cat([own * weights[:, None, place] for place in (0, 1)], dim=1)  # [N, 2 * N, m, m]
-        bias = torch.cat([convolution.bias for convolution in convolutions])
-        maps = nn.functional.conv2d(pooled, weights, bias, padding=weights.shape[-1] // 2)
-        mean, variance, scale, offset = (
-            torch.cat([getattr(norm, name) for norm in norms])
-            for name in ("running_mean", "running_var", "weight", "bias")
-        )
-        return nn.functional.batch_norm(maps, mean, variance, scale, offset, eps=norms[0].eps)
-
-
 def foldable(network: Network) -> Network:
-    """A copy with the same outputs, written so that onnxruntime joins what can be joined when it loads.
-
-    The weights stay as they are: what is computed from them alone becomes nodes of constants in the ONNX graph.
-    """
-    network = copy.deepcopy(network).cpu().eval()
+    """A copy with the same outputs, written so that onnxruntime joins what can be joined when it loads."""
+    network = network.folded()
     for module in list(network.modules()):
         if isinstance(module, nn.Conv2d) and module.bias is None:
             # Without one the exporter makes zeros out of the input's type, which keeps BatchNorm and ReLU apart.
             module.bias = nn.Parameter(torch.zeros(module.out_channels))
-        elif isinstance(module, MultiScaleBlock) and module.hierarchical == module.cumulative:
-            module.hierarchical = module.subsets[0]
-            parametrize.register_parametrization(module.expand[0], "weight", ReverseCumsum(module.num_subsets))
-        elif isinstance(module, MSANet) and module.attentions:
-            module.refine = JointAttention(module.attentions)  # type: ignore[arg-type]
     return network
 
 
@@ -258,9 +197,11 @@ def prove(network: Network, session: Session, metadata: Metadata) -> Proof:
     size = metadata.preprocessing.size
     pixels = np.random.default_rng(0).integers(0, 256, (16, size, size, 3), np.uint8)
     images = metadata.preprocessing.normalize(pixels)
+    _, inputs = example_inputs(network, len(images), size)
     with torch.inference_mode():
-        expected = network(torch.from_numpy(images)).numpy()
-    actual = session.run(["logits"], {"images": images})[0]
+        expected = network(torch.from_numpy(images), **inputs).numpy()
+    given = {name: value.numpy() for name, value in inputs.items()}
+    actual = session.run(["logits"], {"images": images, **given})[0]
     return Proof.of(softmax(expected), softmax(actual))
 
 

@@ -18,6 +18,7 @@ from msanet.measure.evaluate import evaluate
 from msanet.measure.predict import predict
 from msanet.model import Metadata
 from msanet.networks import NETWORKS, create_network
+from msanet.networks.network import Explains
 from msanet.preprocessing import Preprocessing, softmax
 from msanet.recognize.recognizer import Recognizer
 from msanet.runtime import Session
@@ -52,6 +53,7 @@ def test_onnx_gives_all_outputs_of_pytorch(name, tmp_path):
     images = np.random.default_rng(1).standard_normal((3, 3, SIZE, SIZE)).astype(np.float32)
     network, _ = weights.load(tmp_path / "model.safetensors")
     with torch.inference_mode():
+        assert isinstance(network, Explains)
         expected = network.explain(torch.from_numpy(images))._asdict()
     session = Session(tmp_path / "model.onnx", threads=1)
     assert session.outputs[:3] == ["logits", "embedding", "evidence"]
@@ -120,7 +122,10 @@ def test_folding_keeps_the_outputs_and_the_network(hierarchy, kernels):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     images = torch.randn(2, 3, SIZE, SIZE)
     with torch.inference_mode():
-        for expected, actual in zip(network.explain(images), foldable(network).explain(images), strict=True):
+        folded = foldable(network)
+        assert isinstance(network, Explains)
+        assert isinstance(folded, Explains)
+        for expected, actual in zip(network.explain(images), folded.explain(images), strict=True):
             torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
     assert before.keys() == network.state_dict().keys()
 

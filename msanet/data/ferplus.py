@@ -68,7 +68,7 @@ def read(root: Path, split: str, *, protocol: str = "majority", duplicates: bool
         if top >= len(CODES) or share == 0 or (protocol == "majority" and share <= 0.5):
             continue
         shares = dict(zip(CODES, kept[: len(CODES)] / kept[: len(CODES)].sum(), strict=True))
-        distribution = tuple(float(shares[expression]) for expression in EXPRESSIONS)
+        distribution = tuple((name, float(shares[name])) for name in EXPRESSIONS if shares[name])
         samples.append(Sample(root / FOLDERS[split] / name, CODES[top], distribution))
     samples = present(samples, root / FOLDERS[split])
     if split != "train":

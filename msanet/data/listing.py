@@ -72,4 +72,5 @@ def _sample(folder: Path, row: dict[str, str], voted: list[str]) -> Sample:
     votes = [float(row[name] or 0) if name in voted else 0.0 for name in EXPRESSIONS]
     if not all(0 <= vote < math.inf for vote in votes):  # not a number is neither
         raise ValueError
-    return Sample(picture, EXPRESSIONS[votes.index(max(votes))], tuple(vote / sum(votes) for vote in votes))
+    shares = tuple((name, vote / sum(votes)) for name, vote in zip(EXPRESSIONS, votes, strict=True) if vote)
+    return Sample(picture, EXPRESSIONS[votes.index(max(votes))], shares)

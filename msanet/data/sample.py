@@ -15,7 +15,7 @@ import numpy as np
 from msanet import images
 from msanet.errors import InputError
 from msanet.faces.crops import LEAST, cut
-from msanet.labels import EXPRESSIONS
+from msanet.labels import EXPRESSIONS, in_order
 
 SPLITS = ("train", "validation", "test")
 
@@ -44,18 +44,24 @@ class Sample:
 
     Args:
         path: the picture.
-        label: its label, a name of `EXPRESSIONS`.
-        votes: share of the annotators' votes for each of `EXPRESSIONS`, summing to 1; empty where there is one label.
+        label: what the data set says it shows.
+        votes: label and share of the annotators' votes, for each label that has some, summing to 1; empty where there
+            is but one label.
         box: x1, y1, x2, y2 in pixels of the face in the picture; None: the picture is the face crop.
         placement: where the face lies in that crop, the six numbers of a map [2, 3] (`faces.crops.place`), row by row,
             by which it is cut anew; empty: the crop stays as it is.
+        landmarks: x, y of the five landmarks (`Face`'s order), row by row, in the crop that `crop` gives, whose sides
+            are 0..1; empty: not known.
+        person: who it is, where the data set says so; empty: not known.
     """
 
     path: Path
     label: str
-    votes: tuple[float, ...] = ()
+    votes: tuple[tuple[str, float], ...] = ()
     box: tuple[float, float, float, float] | None = None
     placement: tuple[float, ...] = ()
+    landmarks: tuple[float, ...] = ()
+    person: str = ""
 
     @property
     def name(self) -> str:
@@ -93,7 +99,8 @@ class Sample:
     def target(self, labels: Sequence[str], soft: bool) -> np.ndarray:
         """Float32 [len(labels)] summing to 1: the votes if `soft` and there are any, else 1 at the label."""
         if soft and self.votes:
-            votes = np.array([self.votes[EXPRESSIONS.index(name)] for name in labels], np.float32)
+            shares = dict(self.votes)
+            votes = np.array([shares.get(name, 0.0) for name in labels], np.float32)
             if votes.sum() > 0:
                 return votes / votes.sum()
         return np.array([name == self.label for name in labels], np.float32)
@@ -208,7 +215,7 @@ def hold_out(samples: Sequence[Sample], split: str, part: float, seed: int) -> l
     if not 0 <= part < 1:
         raise InputError(f"validation is {part}: give a part of the training pictures from 0 to below 1")
     rng, held = np.random.default_rng(seed), set[int]()
-    for label in EXPRESSIONS:
+    for label in in_order([sample.label for sample in samples]):
         own = [index for index, sample in enumerate(samples) if sample.label == label]
         held |= set(rng.permutation(own)[: round(part * len(own))].tolist())
     if split == "validation" and not held:

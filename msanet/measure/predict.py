@@ -16,7 +16,7 @@ from msanet.classifier import Classifier
 from msanet.data.alignment import aligned
 from msanet.data.dataset import FaceDataset, evaluation_loader
 from msanet.data.sample import Sample
-from msanet.networks import Network
+from msanet.networks.network import Explains, Network
 from msanet.preprocessing import Preprocessing
 
 
@@ -68,9 +68,13 @@ class Model:
             nothing = np.empty((len(images), 0, 1, 1), np.float32)
             return maps.get("evidence", nothing), maps.get("attention", nothing)
 
+        network = self._network
+        if not isinstance(network, Explains):
+            return np.empty((len(images), 0, 1, 1), np.float32), np.empty((len(images), 0, 1, 1), np.float32)
+
         def run(images: np.ndarray, _: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-            device = next(self._network.parameters()).device
-            explanation = self._network.explain(torch.from_numpy(images).to(device))
+            device = next(network.parameters()).device
+            explanation = network.explain(torch.from_numpy(images).to(device))
             return [explanation.evidence.float().cpu().numpy(), explanation.attention.float().cpu().numpy()]
 
         evidence, attention = preprocessing.average_views(run, images)

@@ -9,40 +9,54 @@ from typing import Any
 import torch
 
 from msanet.errors import InputError
+from msanet.networks.dan import DAN
 from msanet.networks.msanet import MSANet, msanet_ms, msanet_ms_as
-from msanet.networks.network import Explanation, Network
+from msanet.networks.network import Explains, Explanation, Network, example_inputs
 from msanet.networks.resnet import ResNet18
+from msanet.networks.timm_backbone import PREFIX, TimmBackbone
 
-__all__ = ["NETWORKS", "Explanation", "Network", "count_cost", "create_network", "network_arguments"]
+__all__ = ["NETWORKS", "Explains", "Explanation", "Network", "count_cost", "create_network", "network_arguments"]
 
 NETWORKS: dict[str, Callable[..., Network]] = {
     "resnet18": ResNet18,
     "msanet_ms": msanet_ms,
     "msanet_ms_as": msanet_ms_as,
     "msanet": MSANet,
+    "dan": DAN,
 }
+
+
+def check_network(name: str) -> str:
+    """The name, if there is a network of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in NETWORKS and not name.startswith(PREFIX):
+        raise InputError(f"there is no network {name!r}: choose one of {', '.join(NETWORKS)}, or {PREFIX}NAME")
+    return name
 
 
 def create_network(name: str, num_classes: int = 7, **arguments: Any) -> Network:
     """A network by name, float32 [N, 3, H, W] -> logits [N, num_classes], freshly initialised.
 
     Args:
-        name: a key of `NETWORKS`.
-        num_classes: number of expressions.
+        name: a key of `NETWORKS`, or timm:NAME for a backbone of timm's.
+        num_classes: number of labels.
         arguments: named arguments of that network.
 
     Raises:
         InputError: no such network or argument, or a value out of its range.
     """
-    if name not in NETWORKS:
-        raise InputError(f"there is no network {name!r}: choose one of {', '.join(NETWORKS)}")
+    check_network(name)
     if num_classes < 2:
         raise InputError(f"num_classes is {num_classes}: a network needs at least two")
-    unknown = set(arguments) - set(network_arguments(name))
+    if name.startswith(PREFIX):
+        return TimmBackbone(num_classes, model=name.removeprefix(PREFIX), **arguments)
+    known = network_arguments(name)
+    unknown = set(arguments) - set(known)
     if unknown:
-        raise InputError(
-            f"network {name} has no argument {', '.join(sorted(unknown))}; it has {', '.join(network_arguments(name))}"
-        )
+        raise InputError(f"network {name} has no argument {', '.join(sorted(unknown))}; it has {', '.join(known)}")
     try:
         return NETWORKS[name](num_classes, **arguments)
     except TypeError as error:  # a number where several are wanted, or what this form of a network has fixed
@@ -50,12 +64,24 @@ def create_network(name: str, num_classes: int = 7, **arguments: Any) -> Network
 
 
 def network_arguments(name: str) -> dict[str, Any]:
-    """The arguments that a network of `NETWORKS` has besides `num_classes`, with their defaults."""
+    """The arguments that a network of `NETWORKS` has besides `num_classes`, with their defaults; timm's are its own."""
+    if name.startswith(PREFIX):
+        return {}
     own = dict(inspect.signature(NETWORKS[name]).parameters)
     if own.pop("arguments", None):  # a form of MSANet with one branch
         others = inspect.signature(MSANet).parameters
         own |= {argument: others[argument] for argument in others if argument not in ("kernels", "attention")}
     return {argument: parameter.default for argument, parameter in own.items() if argument != "num_classes"}
+
+
+def head_parameters(name: str, arguments: dict[str, Any]) -> set[str]:
+    """Names in a network's state dict whose shape depends on the number of classes."""
+    with torch.device("meta"):
+        shapes = [
+            {key: value.shape for key, value in create_network(name, number, **arguments).state_dict().items()}
+            for number in (2, 3)
+        ]
+    return {key for key, shape in shapes[0].items() if shapes[1][key] != shape}
 
 
 def count_cost(network: Network, size: int) -> tuple[int, int]:
@@ -65,7 +91,8 @@ def count_cost(network: Network, size: int) -> tuple[int, int]:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     training = network.training
     counter = FlopCounterMode(display=False)
+    images, inputs = example_inputs(network, 1, size)
     with counter, torch.no_grad():
-        network.eval()(torch.zeros(1, 3, size, size))
+        network.eval()(images, **inputs)
     network.train(training)
     return parameters, counter.get_total_flops() // 2

@@ -5,7 +5,7 @@ Letters: B batch, C channels, H W height and width, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -41,18 +41,28 @@ class Stem(Network):
         maps = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # [B, width, H/4, W/4]
         return self.layer2(self.layer1(maps))  # [B, 2 * width, H/8, W/8]
 
-    def load_stem(self, state: Mapping[str, Tensor]) -> None:
-        """Take the stem's weights out of a ResNet-18 state dict (ImageNet, faces); the rest of it is ignored.
 
-        Raises:
-            InputError: a weight is missing or has another shape.
-        """
-        own = self.state_dict()
-        for name in (name for name in own if name.split(".")[0] in ("conv1", "bn1", "layer1", "layer2")):
-            if name not in state or state[name].shape != own[name].shape:
-                raise InputError(f"the stem weights lack {name} of shape {list(own[name].shape)}: give a ResNet-18's")
-            own[name] = state[name]
-        self.load_state_dict(own)
+class Trunk(Stem):
+    """ResNet-18 without pooling and classifier (He et al., CVPR 2016), under torchvision's names.
+
+    Args:
+        strides: of layers 3 and 4; (2, 1) ends in 4 x 4 maps at 64 pixels, where (2, 2) ends in 2 x 2.
+        width: channels after the first convolution, 64 in ResNet-18; eight times as many come out.
+
+    Raises:
+        InputError: `strides` are not two positive numbers, or `width` is below 1.
+    """
+
+    def __init__(self, strides: Sequence[int] = (2, 2), width: int = 64) -> None:
+        if len(strides) != 2 or min(strides) < 1:
+            raise InputError(f"strides are {list(strides)}: give two positive numbers, of layers 3 and 4")
+        super().__init__(width)
+        self.layer3 = residual_layer(2 * width, 4 * width, strides[0])
+        self.layer4 = residual_layer(4 * width, 8 * width, strides[1])
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """float [B, 3, H, W] -> [B, 8 * width, H/32, W/32] by default."""
+        return self.layer4(self.layer3(self.stem(images)))
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:

@@ -5,13 +5,16 @@ Letters: B batch, C channels, H W height and width, n channel subsets, m kernel,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from msanet.errors import InputError
 from msanet.networks.blocks import CBAM, Stem, conv_bn, initialize
+from msanet.networks.network import PooledNetwork
 
 HIERARCHIES = ("equation", "res2net")
 
@@ -73,7 +76,7 @@ class MultiScaleBlock(nn.Module):
         return torch.relu(branch + self.shortcut(maps))
 
 
-class MSANet(Stem):
+class MSANet(PooledNetwork, Stem):
     """The paper's network, and with other arguments the rows of its ablation (Table 3).
 
     Args:
@@ -87,10 +90,9 @@ class MSANet(Stem):
         width_ratio: see `MultiScaleBlock`; 0.5 so that the first 1x1 never widens.
         reduction: of CBAM's channel attention.
         stem_width: channels after the stem's first convolution, 64 in ResNet-18 and the paper.
-        stem_weights: ResNet-18 state dict to start the stem from; None: He initialisation.
 
     Raises:
-        InputError: an argument is out of its range, or `stem_weights` are not a ResNet-18's.
+        InputError: an argument is out of its range.
     """
 
     def __init__(
@@ -106,7 +108,6 @@ class MSANet(Stem):
         width_ratio: float = 0.5,
         reduction: int = 16,
         stem_width: int = 64,
-        stem_weights: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__(stem_width)
         if hierarchy not in HIERARCHIES:
@@ -126,8 +127,6 @@ class MSANet(Stem):
         self.refine: Callable[[list[Tensor]], tuple[Tensor, list[Tensor]]] = self.refine_each
         self.fc = nn.Linear(channels[-1] * len(kernels), num_classes)
         initialize(self)
-        if stem_weights is not None:
-            self.load_stem(stem_weights)
 
     def feature_maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         shared = self.stem(images)  # [B, 128, H/8, W/8] with stem_width 64
@@ -140,6 +139,79 @@ class MSANet(Stem):
             return torch.cat(maps, dim=1), []
         refined = [attention(branch) for attention, branch in zip(self.attentions, maps, strict=True)]
         return torch.cat([maps for maps, _ in refined], dim=1), [spatial for _, spatial in refined]
+
+    def folded(self) -> MSANet:
+        """A copy written so that onnxruntime joins what can be joined when it loads.
+
+        The parameters stay as they are: what is computed from them alone becomes nodes of constants in the ONNX graph.
+        """
+        network = super().folded()
+        assert isinstance(network, MSANet)
+        for module in list(network.modules()):
+            if isinstance(module, MultiScaleBlock) and module.hierarchical == module.cumulative:
+                module.hierarchical = module.subsets[0]
+                parametrize.register_parametrization(module.expand[0], "weight", ReverseCumsum(module.num_subsets))
+        if network.attentions:
+            network.refine = JointAttention(network.attentions)  # type: ignore[arg-type]
+        return network
+
+
+class ReverseCumsum(nn.Module):
+    """A 1x1 convolution's weight on sums of groups -> its weight on the groups themselves.
+
+    Eq. (1) unrolled is Y_i = P_1 + ... + P_i, so what Y_i is multiplied with falls on P_1 to P_i:
+    sum_i W_i Y_i = sum_j (W_j + ... + W_n) P_j.
+    """
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """[outputs, width, 1, 1] -> the same shape."""
+        grouped = weight.reshape(len(weight), self.groups, -1)  # [outputs, groups, width / groups]
+        return grouped.flip(1).cumsum(1).flip(1).reshape(weight.shape)
+
+
+class JointAttention(nn.Module):
+    """The branches' attention computed at once: on maps this small, time goes by the number of operations.
+
+    Args:
+        members: each branch's attention, in evaluation mode.
+    """
+
+    def __init__(self, members: Iterable[CBAM]) -> None:
+        super().__init__()
+        self.members = list(members)
+
+    def forward(self, maps: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """N branches' maps [B, C, H, W] -> refined ones [B, N * C, H, W], and the spatial attention [B, N, H, W]."""
+        together = torch.cat(maps, dim=1)
+        hidden = [torch.relu(self.linear(0, pooled)) for pooled in (together.mean((2, 3)), together.amax((2, 3)))]
+        channel = torch.sigmoid(self.linear(2, hidden[0] + hidden[1], biases=2))  # [B, N * C]
+        split = torch.unflatten(together * channel[:, :, None, None], 1, (len(maps), -1))  # [B, N, C, H, W]
+        spatial = torch.sigmoid(self.convolve(torch.cat([split.amax(2), split.mean(2)], dim=1)))
+        return (split * spatial[:, :, None]).flatten(1, 2), [spatial]
+
+    def linear(self, layer: int, inputs: Tensor, biases: int = 1) -> Tensor:
+        """A layer of all perceptrons: their weights in blocks on the diagonal, and `biases` times their biases."""
+        layers: list[Any] = [member.mlp[layer] for member in self.members]
+        weight = torch.block_diag(*(linear.weight for linear in layers))  # type: ignore[no-untyped-call]
+        return nn.functional.linear(inputs, weight, biases * torch.cat([linear.bias for linear in layers]))
+
+    def convolve(self, pooled: Tensor) -> Tensor:
+        """All spatial convolutions with their BatchNorm: N maxima and N means [B, 2 * N, H, W] -> [B, N, H, W]."""
+        convolutions, norms = zip(*(member.spatial for member in self.members), strict=True)
+        weights = torch.cat([convolution.weight for convolution in convolutions])  # [N, 2, m, m]
+        own = torch.eye(len(weights))[:, :, None, None]  # a branch reads none but its own maps
+        weights = torch.cat([own * weights[:, None, place] for place in (0, 1)], dim=1)  # [N, 2 * N, m, m]
+        bias = torch.cat([convolution.bias for convolution in convolutions])
+        maps = nn.functional.conv2d(pooled, weights, bias, padding=weights.shape[-1] // 2)
+        mean, variance, scale, offset = (
+            torch.cat([getattr(norm, name) for norm in norms])
+            for name in ("running_mean", "running_var", "weight", "bias")
+        )
+        return nn.functional.batch_norm(maps, mean, variance, scale, offset, eps=norms[0].eps)
 
 
 def msanet_ms(num_classes: int = 7, *, kernel: int = 3, **arguments: object) -> MSANet:

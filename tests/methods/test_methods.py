@@ -16,6 +16,7 @@ from msanet.labels import EXPRESSIONS
 from msanet.methods.distill import Teachers
 from msanet.model import Metadata
 from msanet.networks import create_network
+from msanet.networks.network import PooledNetwork
 from msanet.preprocessing import Preprocessing
 from msanet.train.recipe import load_recipe
 from msanet.train.run import Run
@@ -33,6 +34,7 @@ def save_teacher(tmp_path):
         torch.manual_seed(len(name))
         network = create_network("msanet", len(expressions), **ARGUMENTS)
         if favorite is not None:
+            assert isinstance(network, PooledNetwork)
             with torch.no_grad():
                 network.fc.weight.zero_()
                 network.fc.bias.copy_(torch.tensor([9.0 * (other == favorite) for other in expressions]))
