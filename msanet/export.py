@@ -150,7 +150,7 @@ def to_onnx(network: Network, metadata: Metadata, *, half: bool = False) -> byte
         opset_version=OPSET,
         input_names=["images", *inputs],
         output_names=outputs.names,
-        dynamic_shapes={"images": {0: batch}, "inputs": tuple({0: batch} for _ in inputs)},
+        dynamic_shapes={"images": {0: batch}} | ({"inputs": tuple({0: batch} for _ in inputs)} if inputs else {}),
         verbose=False,
     )
     model = program.model_proto  # type: ignore[union-attr]  # with dynamo=True there is a program

@@ -15,7 +15,17 @@ from msanet.networks.network import Explains, Explanation, Network, example_inpu
 from msanet.networks.resnet import ResNet18
 from msanet.networks.timm_backbone import PREFIX, TimmBackbone
 
-__all__ = ["NETWORKS", "Explains", "Explanation", "Network", "count_cost", "create_network", "network_arguments"]
+__all__ = [
+    "NETWORKS",
+    "Explains",
+    "Explanation",
+    "Network",
+    "count_cost",
+    "create_network",
+    "example_inputs",
+    "head_parameters",
+    "network_arguments",
+]
 
 NETWORKS: dict[str, Callable[..., Network]] = {
     "resnet18": ResNet18,
