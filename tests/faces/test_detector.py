@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from msanet.errors import InputError
-from msanet.faces.detector import YUNET_FILE, YUNET_SHA256, FaceDetector
+from msanet.faces.detector import OVERLAP, TILE, YUNET_FILE, YUNET_SHA256, Detections, FaceDetector, _spans
+
+
+@pytest.fixture(scope="module")
+def head(portrait) -> np.ndarray:
+    """The portrait's head, 320 x 340 pixels; the face is 170 wide and 213 high, from (73, 60) on."""
+    return portrait[60:400, 110:430]
 
 
 def turned_picture(picture: np.ndarray, degrees: float) -> np.ndarray:
@@ -42,9 +51,8 @@ def test_the_face_of_a_portrait(detector, portrait):
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3])
-def test_quarter_turns_of_a_portrait(detector, portrait, turn):
+def test_quarter_turns_of_a_portrait(detector, head, turn):
     # the head alone: enough of a whole portrait is found upside down as well
-    head = portrait[60:400, 110:430]
     upright, _, landmarks = detector(head)
     turned, _, found = detector(np.ascontiguousarray(np.rot90(head, turn)))
     # the box's corners turn with the landmarks, so that the box of a lying face is wider than high
@@ -87,6 +95,62 @@ def test_several_faces(detector, portrait):
     boxes, scores, _ = detector(row)
     assert len(boxes) == 3
     assert sorted(scores, reverse=True) == scores.tolist()
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "left", "top", "scale"),
+    [
+        (12000, 700, 5800, 200, 0.6),
+        (12000, 700, 0, 400, 0.6),
+        (700, 12000, 300, 11700, 0.6),
+        (20000, 2000, 9000, 900, 0.9),
+        (6000, 300, 2700, 60, 0.6),  # in both tiles
+        (6000, 1040, 3020, 10, 3),  # whole in one; what the other has of it would be a face of its own
+        (6000, 2900, 1500, 40, 8),  # larger than tiles overlap
+    ],
+)
+def test_a_face_in_a_very_large_picture_is_found_once(detector, head, width, height, left, top, scale):
+    picture = np.full((height, width, 3), (90, 120, 150), np.uint8)
+    face = cv2.resize(head, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    picture[top : top + face.shape[0], left : left + face.shape[1]] = face
+    boxes, _, landmarks = detector(picture)
+    assert (boxes.dtype, landmarks.dtype) == (np.float32, np.float32)
+    assert len(boxes) == 1
+    expected = np.array([73, 60, 243, 273]) * scale + [left, top, left, top]
+    assert overlap(boxes[0], expected) > 0.7
+
+
+def looks(detector: FaceDetector, shape: tuple[int, int]) -> list[tuple[int, ...]]:
+    """The sizes in which the detector looks at a black picture."""
+    seen, detect = [], detector._detect
+
+    def look(picture: np.ndarray) -> Detections:
+        seen.append(picture.shape[:2])
+        return detect(picture)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detector, "_detect", look)
+        patch.setattr(detector, "turns", False)
+        detector(np.zeros((*shape, 3), np.uint8))
+    return seen
+
+
+@pytest.mark.parametrize("shape", [(3024, 4032), (2080, 4624), (6144, 8192), (50, 9000)])
+def test_pictures_of_telephones_are_searched_once(detector, shape):
+    assert len(looks(detector, shape)) == 1
+
+
+def test_a_small_size_is_small_in_very_large_pictures_too():
+    assert looks(FaceDetector(size=160, threads=1), (2000, 8000)) == [(40, 160), (156, 625)]
+
+
+@given(side=st.integers(1, 40_000))
+def test_tiles_cover_a_side_and_overlap(side):
+    spans = _spans(side)
+    assert (spans[0][0], spans[-1][1]) == (0, side)
+    assert max(last - first for first, last in spans) <= TILE
+    assert all(before[1] - after[0] >= OVERLAP for before, after in pairwise(spans))
+    assert len(spans) <= 1 + side / (TILE - OVERLAP)
 
 
 def test_a_high_threshold_finds_nothing(portrait):
