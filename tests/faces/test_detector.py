@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msanet.errors import InputError
-from msanet.faces.detector import OVERLAP, TILE, YUNET_FILE, YUNET_SHA256, Detections, FaceDetector, _spans
+from msanet.faces.detector import LONGEST_TILE, OVERLAP, YUNET_FILE, YUNET_SHA256, Detections, FaceDetector, _spans
 
 
 @pytest.fixture(scope="module")
@@ -148,9 +148,9 @@ def test_a_small_size_is_small_in_very_large_pictures_too():
 def test_tiles_cover_a_side_and_overlap(side):
     spans = _spans(side)
     assert (spans[0][0], spans[-1][1]) == (0, side)
-    assert max(last - first for first, last in spans) <= TILE
+    assert max(last - first for first, last in spans) <= LONGEST_TILE
     assert all(before[1] - after[0] >= OVERLAP for before, after in pairwise(spans))
-    assert len(spans) <= 1 + side / (TILE - OVERLAP)
+    assert len(spans) <= 1 + side / (LONGEST_TILE - OVERLAP)
 
 
 def test_a_high_threshold_finds_nothing(portrait):
