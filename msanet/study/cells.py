@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from msanet.errors import InputError
 from msanet.measure.scores import score
 from msanet.networks import NETWORKS
+from msanet.train.plain_yaml import read_yaml
 from msanet.train.recipe import Recipe, wrong_field
 
 MEASURES = {"accuracy": "Accuracy", "average_accuracy": "Average accuracy"}
@@ -67,14 +67,12 @@ def load_rows(path: str | Path) -> list[Row]:
     if not path.is_file():
         raise InputError(f"there is no file {path}: give a YAML file with a list of rows")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(values, list) or not values:
-            raise TypeError
+        values = read_yaml(path)
+        if not isinstance(values, list) or not values or not all(isinstance(value, dict) for value in values):
+            raise InputError(f"{path} is not a YAML list of rows, each with the fields name and network")
         return [Row(**value) for value in values]
     except ValidationError as error:
         raise wrong_field(f"{path}, a row's", Row, error) from None
-    except (yaml.YAMLError, TypeError, UnicodeDecodeError):
-        raise InputError(f"{path} is not a YAML list of rows, each with the fields name and network") from None
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from msanet.data.augmentation import Augmentation
 from msanet.errors import InputError
 from msanet.preprocessing import Preprocessing
+from msanet.train.plain_yaml import parse_yaml, read_yaml
 
 
 class Recipe(BaseModel):
@@ -118,7 +119,9 @@ def load_recipe(name_or_file: str | Path, settings: Sequence[str] = ()) -> Recip
             f"there is no recipe {str(name_or_file)!r}: choose one of {', '.join(recipe_names())}, or a file"
         )
     try:
-        values = yaml.safe_load(path.read_text())
+        values = read_yaml(path)
+        if not isinstance(values, dict):
+            raise InputError(f"recipe {path} is not a YAML file of field: value lines")
         for setting in settings:
             name, equals, value = setting.partition("=")
             if not equals:
@@ -128,18 +131,18 @@ def load_recipe(name_or_file: str | Path, settings: Sequence[str] = ()) -> Recip
             try:
                 for part in groups:
                     group = group.setdefault(part, {})
-                group[last] = yaml.safe_load(value)
-            except (yaml.YAMLError, TypeError, AttributeError):
-                raise InputError(f"--set {setting}: there is no group for {name}, or the value is not YAML") from None
+                group[last] = parse_yaml(value)
+            except InputError as error:
+                raise InputError(f"--set {name}: the value is not YAML ({error})") from None
+            except (TypeError, AttributeError):
+                raise InputError(f"--set {setting}: there is no group for {name}") from None
         return Recipe(**values)
     except ValidationError as error:
         raise wrong_field(f"recipe {path.name},", Recipe, error) from None
-    except (yaml.YAMLError, TypeError, AttributeError, UnicodeDecodeError):
-        raise InputError(f"recipe {path} is not a YAML file of field: value lines") from None
 
 
 def wrong_field(place: str, model: type[BaseModel], error: ValidationError) -> InputError:
     """A sentence about the first field of a file that is not as its model wants it."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(reprlib.repr(part).strip("'") for part in first["loc"])
     return InputError(f"{place} field {where}: {first['msg']}; fields: {', '.join(model.model_fields)}")

@@ -383,7 +383,7 @@ def test_the_interval_is_that_of_drawing_pictures_and_seeds_one_by_one():
         ("name: a", "not a YAML list of rows"),
         ("- a", "not a YAML list of rows"),
         ("", "not a YAML list of rows"),
-        ("- {a", "not a YAML list of rows"),
+        ("- {a", "not a YAML file"),
     ],
 )
 def test_a_file_that_is_no_list_of_rows_is_refused(tmp_path, text, words):

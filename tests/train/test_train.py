@@ -175,7 +175,7 @@ def test_files_that_are_no_recipe_are_refused(tmp_path):
     for content in (b"", b"- a\n- b\n", b"just text", b"a: [", b"\xff\xfe\x00", b"\x89PNG\r\n\x1a\n"):
         path = tmp_path / "broken.yaml"
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"recipe .*broken\.yaml is not a YAML file of field: value lines"):
+        with pytest.raises(InputError, match=r"broken\.yaml is not a YAML file of"):
             load_recipe(path)
     (tmp_path / "wrong.yaml").write_text("epochz: 3\n")
     with pytest.raises(InputError, match=r"recipe wrong\.yaml, field epochz"):
