@@ -133,7 +133,7 @@ def load_recipe(name_or_file: str | Path, settings: Sequence[str] = ()) -> Recip
                     group = group.setdefault(part, {})
                 group[last] = parse_yaml(value)
             except InputError as error:
-                raise InputError(f"--set {name}: the value is not YAML ({error})") from None
+                raise InputError(f"--set {setting[:80]}: the value is not YAML ({error})") from None
             except (TypeError, AttributeError):
                 raise InputError(f"--set {setting}: there is no group for {name}") from None
         return Recipe(**values)
