@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from msanet.data import subsets
-from msanet.data.sample import Sample, check_split, hold_out, present, unique, warn_of_repeated
+from msanet.data.sample import Sample, check_split, hold_out, open_csv, present, unique, warn_of_repeated
 from msanet.errors import InputError
 
 CODES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
@@ -74,7 +75,7 @@ def read_csv(path: Path, images: Path) -> Iterator[Sample]:
     """The first form: a table with a box for each face; its header may be missing."""
     if not path.is_file():
         raise InputError(f"{path} is missing: give the folder of AffectNet ({LAYOUT})")
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+    with open_csv(path) as file:
         rows = csv.reader(file)
         for row in rows:
             if rows.line_num == 1 and row[:1] == [COLUMNS[0]]:
@@ -87,6 +88,8 @@ def read_csv(path: Path, images: Path) -> Iterator[Sample]:
                     raise ValueError
                 if code < len(CODES):
                     x, y, width, height = map(float, row[1:5])
+                    if not math.isfinite(x + y + width + height):
+                        raise ValueError
                     yield Sample(images / row[0], CODES[code], box=(x, y, x + width, y + height))
             except (ValueError, IndexError):
                 raise InputError(
@@ -101,7 +104,7 @@ def read_arrays(folder: Path) -> Iterator[Sample]:
             content = path.read_bytes()
             end = 10 + int.from_bytes(content[8:10], "little")  # of the header, in version 1 of the format
             code = int(np.frombuffer(content[end:], scalar_type(content[:end]))[0])
-        except (ValueError, OSError, IndexError):
+        except (ValueError, OSError, IndexError, OverflowError):  # the last of infinity
             raise InputError(f"{path} does not hold one number: copy it again") from None
         if not 0 <= code <= 10:
             raise InputError(f"{path} holds {code}, which is no code of AffectNet (0 to 10): copy it again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from msanet.data.sample import Sample, check_split, hold_out, present, unique, warn_of_no_split
@@ -44,7 +45,8 @@ def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> l
         try:
             name, _, *numbers, code = line.rsplit(maxsplit=7)
             top, left, right, bottom, _ = map(float, numbers)
-            if not 0 <= int(code) < len(CODES) or top >= bottom or left >= right:
+            in_range = -math.inf < top < bottom < math.inf and -math.inf < left < right < math.inf  # NaN is not
+            if not in_range or not 0 <= int(code) < len(CODES):
                 raise ValueError
             samples.append(Sample(folder / name, CODES[int(code)], box=(left, top, right, bottom)))
         except ValueError:

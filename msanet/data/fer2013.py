@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from msanet.data.ferplus import FOLDERS, USAGES
-from msanet.data.sample import Sample, check_split, present, without_repeated
+from msanet.data.sample import Sample, check_split, open_csv, present, without_repeated
 from msanet.errors import InputError
 
 CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
@@ -116,7 +116,7 @@ def read_csv(path: Path) -> Iterator[tuple[str, Sample]]:
 def read_names(root: Path, path: Path) -> Iterator[tuple[str, Sample]]:
     """Split and sample of each picture that the csv names; of a name that stands twice the last row, as in FERPlus."""
     found: dict[str, tuple[str, Sample]] = {}
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+    with open_csv(path) as file:
         reader = csv.DictReader(file)
         absent = {"Image name", "Usage", "emotion"} - set(reader.fieldnames or ())
         if absent:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from msanet.data import subsets
-from msanet.data.sample import DataWarning, Sample, check_split, present, without_repeated
+from msanet.data.sample import DataWarning, Sample, check_split, open_csv, present, without_repeated
 from msanet.errors import InputError
 from msanet.labels import EXPRESSIONS
 
@@ -18,6 +18,9 @@ CODES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fea
 """The order of the csv's columns, and of the class codes in the subset lists."""
 
 COLUMNS = (*CODES, "unknown", "NF")
+MOST_VOTES = 1_000_000
+"""Of a picture for one class; the official file has up to 10."""
+
 FOLDERS = {"train": "FER2013Train", "validation": "FER2013Valid", "test": "FER2013Test"}
 USAGES = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
 LISTS = {
@@ -90,7 +93,7 @@ def read_votes(path: Path) -> dict[str, tuple[str, np.ndarray]]:
         raise InputError(f"{path} is missing: give the folder of FERPlus's official layout ({LAYOUT})")
     votes: dict[str, tuple[str, np.ndarray]] = {}
     rows: Counter[str] = Counter()
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+    with open_csv(path) as file:
         reader = csv.DictReader(file)
         absent = {"Usage", "Image name", *COLUMNS} - set(reader.fieldnames or ())
         if absent:
@@ -101,12 +104,12 @@ def read_votes(path: Path) -> dict[str, tuple[str, np.ndarray]]:
             try:
                 # 173 rows have no name: all NF, and not among the pictures.
                 if row["Image name"]:
-                    numbers = np.array([int(row[column]) for column in COLUMNS])
-                    if numbers.min() < 0:
+                    numbers = np.array([int(row[column]) for column in COLUMNS], np.int64)
+                    if numbers.min() < 0 or numbers.max() > MOST_VOTES:
                         raise ValueError
                     rows[row["Image name"]] += 1
                     votes[row["Image name"]] = (USAGES[row["Usage"]], numbers)
-            except (KeyError, ValueError, TypeError):
+            except (KeyError, ValueError, TypeError, OverflowError):
                 raise InputError(f"{path}, line {reader.line_num}: not a usage and ten numbers; correct it") from None
     again = [name for name, number in rows.items() if number > 1 and name not in TWICE]
     if again:

@@ -6,7 +6,7 @@ import csv
 import math
 from pathlib import Path
 
-from msanet.data.sample import SPLITS, Sample, check_split, hold_out, present, unique, warn_of_no_split
+from msanet.data.sample import SPLITS, Sample, check_split, hold_out, open_csv, present, unique, warn_of_no_split
 from msanet.errors import InputError
 from msanet.labels import EXPRESSIONS
 
@@ -36,7 +36,7 @@ def read(path: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> l
     if not path.is_file():
         raise InputError(f"{path} is missing: give a csv file with {LAYOUT}")
     samples = []
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+    with open_csv(path) as file:
         rows = csv.DictReader(file)
         columns = set(rows.fieldnames or ())
         voted = [name for name in EXPRESSIONS if name in columns]
@@ -47,7 +47,7 @@ def read(path: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> l
                 if "split" in columns and row["split"] not in SPLITS:
                     raise ValueError
                 sample = _sample(path.parent, row, voted)
-            except (ValueError, TypeError, ZeroDivisionError):
+            except (ValueError, TypeError):
                 raise InputError(
                     f"{path}, line {rows.line_num}: not a picture with an expression of ours, or votes of which one "
                     "is above 0, and its split; correct it"
@@ -62,7 +62,7 @@ def read(path: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> l
 
 
 def _sample(folder: Path, row: dict[str, str], voted: list[str]) -> Sample:
-    """A row's sample; a ValueError, TypeError or ZeroDivisionError where it cannot be."""
+    """A row's sample; a ValueError or TypeError where it cannot be."""
     if not row["picture"]:
         raise ValueError
     picture = folder / row["picture"]
@@ -70,7 +70,7 @@ def _sample(folder: Path, row: dict[str, str], voted: list[str]) -> Sample:
         EXPRESSIONS.index(row["expression"])
         return Sample(picture, row["expression"])
     votes = [float(row[name] or 0) if name in voted else 0.0 for name in EXPRESSIONS]
-    if not all(0 <= vote < math.inf for vote in votes):  # not a number is neither
+    if min(votes) < 0 or not 0 < sum(votes) < math.inf:  # false where a vote is not a number, too
         raise ValueError
     shares = tuple((name, vote / sum(votes)) for name, vote in zip(EXPRESSIONS, votes, strict=True) if vote)
     return Sample(picture, EXPRESSIONS[votes.index(max(votes))], shares)

@@ -70,7 +70,7 @@ def read_list(basic: Path, part: str) -> list[Sample]:
         name, _, code = line.strip().partition(" ")
         if code in ("8", "9", "10", "11"):
             raise InputError(f"{path} lists the compound expressions: give the folder of the basic ones")
-        if not code.isdigit() or not 1 <= int(code) <= len(CODES) or not name.startswith(("train_", "test_")):
+        if code not in map(str, range(1, len(CODES) + 1)) or not name.startswith(("train_", "test_")):
             raise InputError(f"{path}, line {number}: {line.strip()!r} is not a picture and a code 1 to 7; correct it")
         if name.startswith(part):
             samples.append(Sample(folder / f"{Path(name).stem}_aligned.jpg", CODES[int(code) - 1]))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -16,6 +19,7 @@ from msanet import images
 from msanet.errors import InputError
 from msanet.faces.crops import LEAST, cut
 from msanet.labels import EXPRESSIONS, in_order
+from msanet.preprocessing import is_number, is_whole
 
 SPLITS = ("train", "validation", "test")
 
@@ -24,6 +28,22 @@ def check_split(data_set: str, split: str) -> None:
     """Raise an InputError where `split` is none of `SPLITS`."""
     if split not in SPLITS:
         raise InputError(f"{data_set} has no split {split!r}: choose one of {', '.join(SPLITS)}")
+
+
+@contextmanager
+def open_csv(path: Path) -> Iterator[TextIO]:
+    """A csv file to be read by the csv module.
+
+    Raises:
+        InputError: it is no csv file, or cannot be read.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            yield file
+    except csv.Error as error:
+        raise InputError(f"{path} is no csv file ({error}): look for a quotation mark that is not closed") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
 
 
 class DataWarning(UserWarning):
@@ -210,10 +230,12 @@ def hold_out(samples: Sequence[Sample], split: str, part: float, seed: int) -> l
         seed: of the choice.
 
     Raises:
-        InputError: `part` is out of its range, or validation is asked for and empty.
+        InputError: `part` or `seed` is out of its range, or validation is asked for and empty.
     """
-    if not 0 <= part < 1:
-        raise InputError(f"validation is {part}: give a part of the training pictures from 0 to below 1")
+    if not (is_number(part, 0, 1) and part < 1):
+        raise InputError(f"validation is {part!r}: give a part of the training pictures from 0 to below 1")
+    if not is_whole(seed, 0, 2**64):
+        raise InputError(f"the seed of what is held out is {seed!r}: give a whole number from 0")
     rng, held = np.random.default_rng(seed), set[int]()
     for label in in_order([sample.label for sample in samples]):
         own = [index for index, sample in enumerate(samples) if sample.label == label]

@@ -132,6 +132,8 @@ def test_rows_that_repeat_a_picture_and_pictures_in_both_lists_are_warned_of(tmp
     [
         ("a/b.jpg,1,2,3,4,5;6,11,0,0", "line 1"),
         ("a/b.jpg,1,2,3,4,5;6,happy,0,0", "line 1"),
+        ("a/b.jpg,1,nan,3,4,5;6,1,0,0", "line 1"),
+        ("a/b.jpg,1,2,1e308,1e999,5;6,1,0,0", "line 1"),
         (HEADER + "\na/b.jpg,1,2", "line 2"),
         (HEADER.replace("face_x", "left"), "other columns"),
         (HEADER + "\nnowhere/b.jpg,1,2,3,4,5;6,1,0,0", "none of 1 listed pictures"),
@@ -144,9 +146,9 @@ def test_broken_tables_are_refused(tmp_path, content, words):
         affectnet.read(tmp_path, "test")
 
 
-@pytest.mark.parametrize("value", [np.array("happy"), np.array([1, 2]), np.array(12), np.array(-1), np.array("")])
+@pytest.mark.parametrize("value", ["happy", [1, 2], 12, -1, "", np.nan, np.inf])
 def test_broken_arrays_are_refused(tmp_path, value):
-    np.save(build_arrays(tmp_path, np.int64) / "val_set" / "annotations" / "0_exp.npy", value)
+    np.save(build_arrays(tmp_path, np.int64) / "val_set" / "annotations" / "0_exp.npy", np.array(value))
     with pytest.raises(InputError, match=r"0_exp\.npy"):
         affectnet.read(tmp_path, "test")
 

@@ -276,6 +276,8 @@ def test_a_missing_column_is_named(own_ferplus, column):
         "Training,fer0000002.png,0,0,seven,0,0,0,3,0,0,0",
         "Training,fer0000002.png,0,0,7.5,0,0,0,3,0,0,0",
         "Training,fer0000002.png,0,0,,0,0,0,3,0,0,0",
+        "Training,fer0000002.png,0,0,1000001,0,0,0,3,0,0,0",
+        "Training,fer0000002.png,0,0,100000000000000000000,0,0,0,3,0,0,0",
         "Testing,fer0000002.png,0,0,7,0,0,0,3,0,0,0",
         ",fer0000002.png,0,0,7,0,0,0,3,0,0,0",
         "Training,fer0000002.png,\xff\xfe\x00",

@@ -64,6 +64,9 @@ def test_missing_pictures_and_repeated_lines_are_counted(root):
         "crowd_0.jpg 0 10 40 70 30 87.5 7",
         "crowd_0.jpg 0 10 40 70 30 87.5 -1",
         "crowd_0.jpg 0 10 70 40 30 87.5 1",
+        "crowd_0.jpg 0 nan 40 70 30 87.5 1",
+        "crowd_0.jpg 0 10 40 inf 30 87.5 1",
+        "crowd_0.jpg 0 10 40 70 30 87.5 1²",
         "x 1",
     ],
 )

@@ -85,6 +85,7 @@ def test_missing_pictures_and_repeated_rows_are_counted(faces):
         (["picture,fear", "faces/0.png,many"], "line 2"),
         (["picture,fear", "faces/0.png,nan"], "line 2"),
         (["picture,fear", "faces/0.png,inf"], "line 2"),
+        (["picture,fear,anger", "faces/0.png,1e308,1e308"], "line 2"),
         (["picture,expression,split", "faces/0.png,fear,dev"], "line 2"),
     ],
 )

@@ -110,6 +110,7 @@ def test_a_list_may_have_its_own_labels(official):
         ("train_00001.jpg 11", "compound"),
         ("train_00001.jpg", "line 1"),
         ("train_00001.jpg 0", "line 1"),
+        ("train_00001.jpg ²", "line 1"),
         ("x 3", "line 1"),
     ],
 )
