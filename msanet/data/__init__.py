@@ -1,109 +1,28 @@
-"""Name -> data set reader. A new data set is one file in this folder and one line here."""
+"""Name -> data set. A new one is one file in this folder and one line here; a plug-in writes to `READERS`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from msanet.data import affectnet, expw, fer2013, ferplus, folder, listing, rafdb
+from msanet.data.reader import Reader, check_options
 from msanet.data.sample import SPLITS, Sample
 from msanet.data.subsets import SUBSETS
 from msanet.errors import InputError
-from msanet.labels import EXPRESSIONS, expressions_for
+from msanet.labels import EXPRESSIONS, check_labels, in_order
 
-__all__ = ["READERS", "SPLITS", "SUBSETS", "Reader", "expressions_of", "parse", "read", "subsets_of"]
-
-
-@dataclass(frozen=True)
-class Reader:
-    """How a data set is read.
-
-    Args:
-        read: (root, split, **options) -> samples.
-        layout: what it wants on disk, in words.
-        license: what its owners ask.
-        protocol: which pictures count, in words.
-        labels: what its labels tell apart; empty: the labels that it has pictures of.
-        read_subset: (root, subset name, **options) -> samples of the test split, for pose and occlusion.
-        lists: subset name -> name of its list in the folder subsets/; empty: it has no subsets.
-        official_counts: split -> label -> number of pictures, where the owners publish it.
-        official_options: named arguments of `read` under which these counts hold.
-        held_out: names of the arguments of `read` that decide which training pictures are held out for validation.
-        note: what else to know of the counts.
-    """
-
-    read: Callable[..., list[Sample]]
-    layout: str
-    license: str
-    protocol: str = "all pictures"
-    labels: tuple[str, ...] = EXPRESSIONS
-    read_subset: Callable[..., list[Sample]] | None = None
-    lists: Mapping[str, str] = field(default_factory=dict)
-    official_counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    official_options: Mapping[str, Any] = field(default_factory=dict)
-    held_out: tuple[str, ...] = ()
-    note: str = ""
-
+__all__ = ["READERS", "SPLITS", "SUBSETS", "Reader", "labels_of", "parse", "read", "subsets_of"]
 
 READERS: dict[str, Reader] = {
-    "ferplus": Reader(
-        ferplus.read,
-        ferplus.LAYOUT,
-        ferplus.LICENSE,
-        ferplus.PROTOCOL,
-        read_subset=ferplus.read_subset,
-        lists={name: file for name, (file, _) in ferplus.LISTS.items()},
-        official_counts=ferplus.OFFICIAL_COUNTS,
-        official_options={"duplicates": True},
-    ),
-    "rafdb": Reader(
-        rafdb.read,
-        rafdb.LAYOUT,
-        rafdb.LICENSE,
-        rafdb.PROTOCOL,
-        expressions_for(7),
-        rafdb.read_subset,
-        {name: file for name, (file, _) in rafdb.LISTS.items()},
-        rafdb.OFFICIAL_COUNTS,
-        {"validation": 0},
-        ("validation", "seed"),
-        rafdb.NOTE,
-    ),
-    "affectnet": Reader(
-        affectnet.read,
-        affectnet.LAYOUT,
-        affectnet.LICENSE,
-        affectnet.PROTOCOL,
-        read_subset=affectnet.read_subset,
-        lists={name: file for name, (file, _) in affectnet.LISTS.items()},
-        official_counts=affectnet.OFFICIAL_COUNTS,
-        official_options={"validation": 0},
-        held_out=("validation", "seed"),
-        note=affectnet.NOTE,
-    ),
-    "fer2013": Reader(
-        fer2013.read,
-        fer2013.LAYOUT,
-        fer2013.LICENSE,
-        fer2013.PROTOCOL,
-        expressions_for(7),
-        official_counts=fer2013.OFFICIAL_COUNTS,
-        official_options={"duplicates": True},
-        note=fer2013.NOTE,
-    ),
-    "expw": Reader(
-        expw.read,
-        expw.LAYOUT,
-        expw.LICENSE,
-        expw.PROTOCOL,
-        expressions_for(7),
-        official_counts=expw.OFFICIAL_COUNTS,
-        held_out=("validation", "seed"),
-    ),
-    "folder": Reader(folder.read, folder.LAYOUT, folder.LICENSE, labels=(), held_out=("validation", "seed")),
-    "list": Reader(listing.read, listing.LAYOUT, listing.LICENSE, labels=(), held_out=("validation", "seed")),
+    "ferplus": ferplus.READER,
+    "rafdb": rafdb.READER,
+    "affectnet": affectnet.READER,
+    "fer2013": fer2013.READER,
+    "expw": expw.READER,
+    "folder": folder.READER,
+    "list": listing.READER,
 }
 
 
@@ -132,16 +51,13 @@ def read(source: str, split: str, subset: str | None = None, **options: Any) -> 
         InputError: whatever the user has to mend in the name, the options or the files.
     """
     name, reader, root = parse(source)
-    try:
-        if subset is None:
-            return reader.read(root, split, **options)
-        if reader.read_subset is None or split != "test":
-            raise InputError(f"{name} has no subset {subset!r} of its {split} split")
-        return reader.read_subset(root, subset, **options)
-    except TypeError as error:
-        if "keyword argument" not in str(error):
-            raise
-        raise InputError(f"the reader of {name} has no option of that name: {error}") from None
+    if subset is None:
+        check_options(name, reader.read, options)
+        return reader.read(root, split, **options)
+    if reader.read_subset is None or split != "test":
+        raise InputError(f"{name} has no subset {subset!r} of its {split} split")
+    check_options(name, reader.read_subset, options)
+    return reader.read_subset(root, subset, **options)
 
 
 def subsets_of(source: str) -> list[str]:
@@ -150,13 +66,21 @@ def subsets_of(source: str) -> list[str]:
     return [name for name, file in reader.lists.items() if (root / "subsets" / file).is_file()]
 
 
-def expressions_of(source: str, samples: Sequence[Sample]) -> tuple[str, ...]:
-    """What the labels of a data set tell apart, in the canonical order.
+def labels_of(source: str, samples: Sequence[Sample]) -> tuple[str, ...]:
+    """What a data set tells apart, in order: the expressions first, then other labels by the alphabet.
 
-    A plain folder tells apart what it has pictures of, so a CK+ without neutral has seven. A folder of one label
-    alone tells it apart from all others.
+    A plain folder tells apart what it has pictures of, in any of its splits, so a CK+ without neutral has seven. One
+    expression alone is told apart from all others.
+
+    Args:
+        source: NAME:DIR.
+        samples: of any of its splits.
+
+    Raises:
+        InputError: it has one label, which is no expression, so that there is nothing to tell apart.
     """
-    _, reader, _ = parse(source)
-    shown = {sample.label for sample in samples}
-    found = reader.labels or tuple(name for name in EXPRESSIONS if name in shown)
-    return found if len(found) > 1 else EXPRESSIONS
+    _, reader, root = parse(source)
+    if reader.labels:
+        return reader.labels
+    found = in_order([sample.label for sample in samples] if reader.find_labels is None else reader.find_labels(root))
+    return EXPRESSIONS if len(found) < 2 and set(found) <= set(EXPRESSIONS) else check_labels(found)

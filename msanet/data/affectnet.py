@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from msanet.data import subsets
+from msanet.data.reader import Reader
 from msanet.data.sample import Sample, check_split, hold_out, open_csv, present, unique, warn_of_repeated
 from msanet.errors import InputError
 
@@ -142,3 +143,17 @@ def read_subset(root: Path, name: str, *, own_labels: bool = False) -> list[Samp
     if not (root / "Manually_Annotated_file_lists").is_dir():
         raise InputError(f"{root}: the subset lists name the pictures of AffectNet's first form; give a folder of that")
     return subsets.read_subset(read(root, "test"), root, name, LISTS, CODES if own_labels else None)
+
+
+READER = Reader(
+    read=read,
+    layout=LAYOUT,
+    license=LICENSE,
+    protocol=PROTOCOL,
+    read_subset=read_subset,
+    lists={name: file for name, (file, _) in LISTS.items()},
+    official_counts=OFFICIAL_COUNTS,
+    official_options={"validation": 0},
+    held_out=("validation", "seed"),
+    note=NOTE,
+)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from msanet.data.reader import Reader
 from msanet.data.sample import Sample, check_split, hold_out, present, unique, warn_of_no_split
 from msanet.errors import InputError
+from msanet.labels import expressions_for
 
 CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 LAYOUT = (
@@ -59,3 +61,14 @@ def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> l
         return samples
     warn_of_no_split(root)
     return hold_out(samples, split, validation, seed)
+
+
+READER = Reader(
+    read=read,
+    layout=LAYOUT,
+    license=LICENSE,
+    protocol=PROTOCOL,
+    labels=expressions_for(7),
+    official_counts=OFFICIAL_COUNTS,
+    held_out=("validation", "seed"),
+)

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from msanet.data.ferplus import FOLDERS, USAGES
+from msanet.data.reader import Reader
 from msanet.data.sample import Sample, check_split, open_csv, present, without_repeated
 from msanet.errors import InputError
+from msanet.labels import expressions_for
 
 CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 SIDE = 48
@@ -143,3 +145,15 @@ def _labels(usage: str, emotion: str) -> tuple[str, str]:
     if not 0 <= code < len(CODES):
         raise ValueError
     return USAGES[usage], CODES[code]
+
+
+READER = Reader(
+    read=read,
+    layout=LAYOUT,
+    license=LICENSE,
+    protocol=PROTOCOL,
+    labels=expressions_for(7),
+    official_counts=OFFICIAL_COUNTS,
+    official_options={"duplicates": True},
+    note=NOTE,
+)

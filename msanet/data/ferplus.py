@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from msanet.data import subsets
+from msanet.data.reader import Reader
 from msanet.data.sample import DataWarning, Sample, check_split, open_csv, present, without_repeated
 from msanet.errors import InputError
 from msanet.labels import EXPRESSIONS
@@ -131,3 +132,15 @@ def read_subset(root: Path, name: str, *, own_labels: bool = False) -> list[Samp
     """
     there = {path.stem for path in (root / FOLDERS["test"]).glob("*.png")}
     return subsets.read_subset(read(root, "test"), root, name, LISTS, CODES if own_labels else None, there)
+
+
+READER = Reader(
+    read=read,
+    layout=LAYOUT,
+    license=LICENSE,
+    protocol=PROTOCOL,
+    read_subset=read_subset,
+    lists={name: file for name, (file, _) in LISTS.items()},
+    official_counts=OFFICIAL_COUNTS,
+    official_options={"duplicates": True},
+)

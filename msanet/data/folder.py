@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from msanet import images
+from msanet.data.reader import Reader
 from msanet.data.sample import SPLITS, Sample, check_split, hold_out, repeated, warn_of_no_split, warn_of_repeated
 from msanet.errors import InputError
 from msanet.labels import EXPRESSIONS
@@ -75,3 +76,6 @@ def pictures(folder: Path) -> list[Sample]:
     if not samples:
         raise InputError(f"{folder} holds no pictures in folders named {', '.join(EXPRESSIONS)}")
     return samples
+
+
+READER = Reader(read=read, layout=LAYOUT, license=LICENSE, labels=(), held_out=("validation", "seed"))

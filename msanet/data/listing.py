@@ -6,6 +6,7 @@ import csv
 import math
 from pathlib import Path
 
+from msanet.data.reader import Reader
 from msanet.data.sample import SPLITS, Sample, check_split, hold_out, open_csv, present, unique, warn_of_no_split
 from msanet.errors import InputError
 from msanet.labels import EXPRESSIONS
@@ -74,3 +75,6 @@ def _sample(folder: Path, row: dict[str, str], voted: list[str]) -> Sample:
         raise ValueError
     shares = tuple((name, vote / sum(votes)) for name, vote in zip(EXPRESSIONS, votes, strict=True) if vote)
     return Sample(picture, EXPRESSIONS[votes.index(max(votes))], shares)
+
+
+READER = Reader(read=read, layout=LAYOUT, license=LICENSE, labels=(), held_out=("validation", "seed"))

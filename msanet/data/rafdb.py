@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from msanet.data import subsets
+from msanet.data.reader import Reader
 from msanet.data.sample import Sample, check_split, hold_out, present, repeated, unique, warn_of_repeated
 from msanet.errors import InputError
+from msanet.labels import expressions_for
 
 CODES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 """Of the official codes 1 to 7, and of the codes 0 to 6 in the subset lists."""
@@ -105,3 +107,18 @@ def read_subset(root: Path, name: str, *, own_labels: bool = False) -> list[Samp
         InputError: no such subset, or its list is missing or broken.
     """
     return subsets.read_subset(read(root, "test"), root, name, LISTS, CODES if own_labels else None)
+
+
+READER = Reader(
+    read=read,
+    layout=LAYOUT,
+    license=LICENSE,
+    protocol=PROTOCOL,
+    labels=expressions_for(7),
+    read_subset=read_subset,
+    lists={name: file for name, (file, _) in LISTS.items()},
+    official_counts=OFFICIAL_COUNTS,
+    official_options={"validation": 0},
+    held_out=("validation", "seed"),
+    note=NOTE,
+)

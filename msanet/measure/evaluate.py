@@ -92,7 +92,7 @@ def examine(
         warnings.warn(warning.message, stacklevel=2)
     noted = [str(warning.message) for warning in caught if issubclass(warning.category, DataWarning)]
     asked = Model(model)
-    told = data.expressions_of(source, samples) if classes is None else expressions_for(classes)
+    told = data.labels_of(source, samples) if classes is None else expressions_for(classes)
     labels = tuple(label for label in asked.metadata.expressions if label in told)
     known = [sample for sample in samples if sample.label in labels]
     if not known or len(labels) < 2:

@@ -65,18 +65,54 @@ def test_a_source_of_another_form_is_refused(source):
 
 
 def test_an_option_that_a_reader_lacks_is_refused(ferplus, faces_folder):
-    with pytest.raises(InputError, match=r"reader of folder has no option .*protocol"):
+    with pytest.raises(InputError, match=r"^folder has no option 'protocol' here: it has .*validation, seed"):
         data.read(f"folder:{faces_folder}", "train", protocol="top")
-    with pytest.raises(InputError, match=r"reader of ferplus has no option .*votes"):
+    with pytest.raises(InputError, match=r"^ferplus has no option 'votes' here: it has protocol, duplicates$"):
         data.read(f"ferplus:{ferplus}", "test", votes=3)
+    with pytest.raises(InputError, match=r"^ferplus has no option 'protocol' here: it has own_labels$"):
+        data.read(f"ferplus:{ferplus}", "test", "pose45", protocol="top")
+    with pytest.raises(InputError, match="no option 'root' here"):
+        data.read(f"ferplus:{ferplus}", "test", root=ferplus)
 
 
-def test_what_the_labels_of_a_set_tell_apart():
+def only_one(root: Path, split: str) -> list[Sample]:
+    return [Sample(root / "x.png", "tired"), Sample(root / "y.png", "awake")]
+
+
+def test_a_reader_from_outside_is_registered_by_its_name(monkeypatch):
+    monkeypatch.setitem(data.READERS, "mine", data.Reader(only_one, "x.png", "mine", labels=()))
+    samples = data.read("mine:somewhere", "test")
+    assert samples[0].path == Path("somewhere/x.png")
+    assert data.labels_of("mine:somewhere", samples) == ("awake", "tired")
+    assert data.subsets_of("mine:somewhere") == []
+    with pytest.raises(InputError, match="mine has no option 'seed' here: it has none"):
+        data.read("mine:somewhere", "test", seed=1)
+    with pytest.raises(InputError, match="there is one label: give at least two"):
+        data.labels_of("mine:somewhere", samples[:1])
+
+
+def test_a_bug_inside_a_reader_is_not_told_as_a_wrong_option(monkeypatch):
+    def broken(root: Path, split: str, *, seed: int = 0) -> list[Sample]:
+        raise TypeError("f() got an unexpected keyword argument 'seed'")
+
+    monkeypatch.setitem(data.READERS, "broken", data.Reader(broken, "x", "x"))
+    with pytest.raises(TypeError):
+        data.read("broken:x", "test", seed=1)
+
+
+def open_ended(root: Path, split: str, **options: object) -> list[Sample]:
+    return [Sample(root, str(options["any"]))]
+
+
+def test_a_reader_may_take_any_options(monkeypatch):
+    monkeypatch.setitem(data.READERS, "open", data.Reader(open_ended, "x", "x"))
+    assert data.read("open:x", "test", any="fear")[0].label == "fear"
+
+
+def test_what_the_labels_of_a_set_tell_apart(make_faces):
     some = unequal(1, 1, 0, 1)
-    assert data.expressions_of("ferplus:x", some) == EXPRESSIONS
-    assert data.expressions_of("rafdb:x", some) == EXPRESSIONS[:7]
-    assert data.expressions_of("folder:x", some) == ("neutral", "happiness", "surprise")
-    assert data.expressions_of("folder:x", unequal(0, 2)) == EXPRESSIONS
+    assert data.labels_of("ferplus:x", some) == EXPRESSIONS
+    assert data.labels_of("rafdb:x", some) == EXPRESSIONS[:7]
 
 
 def test_subsets_are_of_the_test_split_of_sets_that_have_them(ferplus, faces_folder):

@@ -59,7 +59,7 @@ def test_codes_become_names(challenge, split):
     samples = fer2013.read(challenge, split)
     expected = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
     assert [sample.label for sample in samples] == expected
-    assert data.expressions_of(f"fer2013:{challenge}", samples) == expressions_for(7)
+    assert data.labels_of(f"fer2013:{challenge}", samples) == expressions_for(7)
 
 
 def test_a_picture_is_read_from_its_line(challenge):
