@@ -18,7 +18,7 @@ import numpy as np
 from msanet import images
 from msanet.errors import InputError
 from msanet.faces.crops import LEAST, cut
-from msanet.labels import EXPRESSIONS, in_order
+from msanet.labels import in_order
 from msanet.preprocessing import is_number, is_whole
 
 SPLITS = ("train", "validation", "test")
@@ -126,10 +126,10 @@ class Sample:
         return np.array([name == self.label for name in labels], np.float32)
 
 
-def count(samples: Sequence[Sample], labels: Sequence[str] = EXPRESSIONS) -> dict[str, int]:
-    """Number of samples of each label."""
+def count(samples: Sequence[Sample], labels: Sequence[str] = ()) -> dict[str, int]:
+    """Number of samples of each label; of those that occur, in order, where none are named."""
     counts = Counter(sample.label for sample in samples)
-    return {name: counts[name] for name in labels}
+    return {name: counts[name] for name in labels or in_order(list(counts))}
 
 
 def targets_of(samples: Sequence[Sample], labels: Sequence[str]) -> np.ndarray:

@@ -420,7 +420,7 @@ def test_a_folder_without_splits(make_faces):
     root = make_faces({"": 2})
     shutil.rmtree(root / "contempt")
     samples = data.read(f"folder:{root}", "test")
-    assert count(samples) == {**dict.fromkeys(EXPRESSIONS, 2), "contempt": 0}
+    assert count(samples) == dict.fromkeys(EXPRESSIONS[:7], 2)
 
 
 @pytest.mark.parametrize("split", ["", "train"])
