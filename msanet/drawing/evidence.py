@@ -6,16 +6,14 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from msanet.drawing.layout import text_size, write_text
+from msanet.drawing.text import DARK, LIGHT, fitting, shown, tag
 from msanet.faces.face import Face
 
 TILE = 150
 """Least side, pixels, of a face among the reasons below a picture; narrower pictures show them in two rows."""
 
-DARK = (25, 25, 25)
 
-
-def reasons(picture: np.ndarray, face: Face, width: int) -> np.ndarray:
+def reasons(picture: np.ndarray, face: Face, width: int, number: int | None = None) -> np.ndarray:
     """Why a face is said to show its expression: tiles of the face, as the network saw it, with maps laid over it.
 
     First the face by itself, then the evidence for its expression and for the runner-up, on the scale of all
@@ -25,6 +23,7 @@ def reasons(picture: np.ndarray, face: Face, width: int) -> np.ndarray:
         picture: RGB uint8 [H, W, 3].
         face: a face in it, with evidence.
         width: of the result, pixels, at least three times `TILE`.
+        number: what the face is called in the picture, if anything.
 
     Returns:
         RGB uint8 [h, width, 3]: one row of tiles, or two where one would make them smaller than `TILE`.
@@ -33,13 +32,13 @@ def reasons(picture: np.ndarray, face: Face, width: int) -> np.ndarray:
     ranking = sorted(face.probabilities, key=face.probabilities.__getitem__, reverse=True)
     maps = [(f"for {share(face, name)}", face.evidence[name], extent(face.evidence.values())) for name in ranking[:2]]
     attentions = [] if face.attention is None else list(face.attention)
-    for number, attention in enumerate(attentions, 1):
-        maps.append((f"attention {number} of {len(attentions)}", attention, (0.0, 1.0)))
+    for branch, attention in enumerate(attentions, 1):
+        maps.append((f"attention {branch} of {len(attentions)}", attention, (0.0, 1.0)))
     columns = len(maps) + 1 if (len(maps) + 1) * TILE <= width else 3
     side = width // columns
     seen = _cut_out(picture, face.corners, side)
     square = np.array([[0, 0], [side, 0], [side, side], [0, side]])
-    tiles = [_titled("the face as seen", seen)]
+    tiles = [_titled("the face as seen" if number is None else f"face {number} as seen", seen)]
     tiles += [_titled(title, lay_over(seen, values, square, span)) for title, values, span in maps]
     rows = [np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)]
     return stack([np.full((max(1, side // 30), width, 3), DARK, np.uint8), *rows])
@@ -88,7 +87,9 @@ def extent(maps: Iterable[np.ndarray]) -> tuple[float, float]:
 
 
 def share(face: Face, expression: str) -> str:
-    return f"{expression} {face.probabilities[expression]:.0%}"
+    """An expression and its probability in words."""
+    number = list(face.probabilities).index(expression) + 1
+    return f"{shown(expression, number)} {face.probabilities[expression]:.0%}"
 
 
 def _cut_out(picture: np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
@@ -105,11 +106,9 @@ def _cut_out(picture: np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
 def _titled(title: str, tile: np.ndarray) -> np.ndarray:
     """A tile with its title above it."""
     side = tile.shape[1]
-    room = max(side / 15, 9)
-    _, height = text_size(title, room, side)
-    bar = np.full((round(2.4 * room), side, 3), DARK, np.uint8)
-    write_text(bar, title, (round(side * 0.05), round(1.7 * room)), height, (255, 255, 255))
-    return np.vstack([bar, tile])
+    size = max(side // 12, 11)
+    bar = tag(title, fitting(title, size, 0.9 * side), DARK, LIGHT, side)
+    return np.vstack([bar[:, :side], tile])
 
 
 def stack(pictures: Sequence[np.ndarray]) -> np.ndarray:

@@ -59,6 +59,7 @@ class AnnotatedVideo:
         # what drawing's RGB becomes
         self._video.codec_context.colorspace = av.video.reformatter.Colorspace.ITU709
         self._sounds = {sound: self._container.add_stream_from_template(sound) for sound in reader.sounds}
+        self._spots: dict[int, tuple[int, int]] = {}  # where each person's text stood last
         self._begun = False
 
     def add(self, moment: Moment) -> None:
@@ -69,7 +70,7 @@ class AnnotatedVideo:
         """
         av = require("av")
         image, base = moment.frame.image, self._video.codec_context.time_base
-        picture = draw(moment.frame.picture(), moment.faces)
+        picture = draw(moment.frame.picture(), moment.faces, spots=self._spots)
         if not self._begun:
             self._begun = True
             height, width = picture.shape[:2]

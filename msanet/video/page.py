@@ -46,6 +46,7 @@ class Page:
     def pictures(self) -> Iterator[bytes]:
         """Each moment's annotated picture as JPEG, until the page is closed; those that came meanwhile are left out."""
         shown = None
+        spots: dict[int, tuple[int, int]] = {}  # where each person's text stood last
         while True:
             with self._changed:
                 while self._moment is shown and not self._closed:
@@ -54,7 +55,7 @@ class Page:
             if self._closed or shown is None:
                 return
             file = BytesIO()
-            Image.fromarray(draw(shown.frame.picture(), shown.faces)).save(file, "JPEG", quality=80)
+            Image.fromarray(draw(shown.frame.picture(), shown.faces, spots=spots)).save(file, "JPEG", quality=80)
             yield file.getvalue()
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from msanet.drawing.annotate import COLOURS
+from msanet.drawing.annotate import colour_of
 from msanet.errors import InputError
 from msanet.faces.crops import crop
 from msanet.faces.face import Face
@@ -318,7 +318,7 @@ def _draw(timeline: Timeline, people: Sequence[Person], others: int, title: str)
         pen.text((x, base + 12), clock(float(tick)), _FAINT, small, anchor="ma")
     left = _LEFT
     for name in timeline.expressions:
-        pen.rectangle((left, height - 44, left + 18, height - 26), COLOURS.get(name, COLOURS["neutral"]))
+        pen.rectangle((left, height - 44, left + 18, height - 26), colour_of(name))
         pen.text((left + 26, height - 35), name, _INK, small, anchor="lm")
         left += round(pen.textlength(name, small)) + 56
     if others:
@@ -329,7 +329,7 @@ def _draw(timeline: Timeline, people: Sequence[Person], others: int, title: str)
 def _band(timeline: Timeline, person: Person, times: np.ndarray) -> np.ndarray:
     """A person's row, RGB uint8 [_ROW, T, 3]: at each time the expressions' probabilities stacked, the first lowest."""
     curve = timeline.curve(person, times)
-    colours = np.array([COLOURS.get(name, COLOURS["neutral"]) for name in timeline.expressions], np.uint8)
+    colours = np.array([colour_of(name) for name in timeline.expressions], np.uint8)
     heights = (np.arange(_ROW)[::-1] + 0.5) / _ROW
     stacked = np.cumsum(np.nan_to_num(curve), axis=1)[None, :, :-1]
     band = colours[(stacked <= heights[:, None, None]).sum(axis=2)]

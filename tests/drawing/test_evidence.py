@@ -1,4 +1,4 @@
-"""What is drawn, on pictures and faces of many sizes."""
+"""Maps laid over faces, and the tiles below a picture."""
 
 from __future__ import annotations
 
@@ -7,52 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from msanet.drawing.annotate import EXPLAINED, LEAST_SIDE, draw
 from msanet.drawing.evidence import TILE, lay_over, reasons
-from msanet.faces.face import Face
 from msanet.labels import EXPRESSIONS
-
-
-def face(box: tuple[float, float, float, float]) -> Face:
-    x1, y1, x2, y2 = box
-    return Face(
-        box=box,
-        score=0.9,
-        landmarks=np.zeros((5, 2), np.float32),
-        expression="happiness",
-        probabilities={name: 0.93 if name == "happiness" else 0.01 for name in EXPRESSIONS},
-        corners=np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float32),
-    )
-
-
-def test_the_picture_itself_stays_as_it_was():
-    picture = np.full((500, 600, 3), 128, np.uint8)
-    drawn = draw(picture, [face((100, 100, 300, 300))])
-    assert (picture == 128).all()
-    assert drawn.shape == picture.shape
-    assert (drawn != picture).any()
-    assert np.array_equal(draw(picture, []), picture)
-
-
-@pytest.mark.parametrize("shape", [(48, 48), (480, 640), (3000, 4000), (300, 2000), (1200, 160)])
-@pytest.mark.parametrize("place", [(0, 0), (0.7, 0.7), (-0.3, -0.2)])
-@pytest.mark.parametrize("bars", [True, False])
-def test_labels_stay_on_pictures_of_any_shape(shape, place, bars):
-    height, width = shape
-    x, y, side = place[0] * width, place[1] * height, min(shape) * 0.5
-    drawn = draw(np.full((*shape, 3), 128, np.uint8), [face((x, y, x + side, y + side))], bars)
-    assert max(drawn.shape[:2]) == max(*shape, LEAST_SIDE)
-    # the label's ground has the expression's colour: there is plenty of it, more than the thin box alone has
-    ground = (drawn == (255, 200, 40)).all(axis=2)
-    rows = ground.sum(axis=1)
-    assert (rows > 20).sum() >= 9
-
-
-def test_bars_stand_beside_one_or_two_faces():
-    picture = np.full((600, 900, 3), 128, np.uint8)
-    one = [face((100, 100, 300, 300))]
-    assert np.array_equal(draw(picture, one), draw(picture, one, bars=True))
-    assert np.array_equal(draw(picture, one * 3), draw(picture, one * 3, bars=False))
 
 
 def test_evidence_shines_where_it_is_highest():
@@ -87,7 +43,7 @@ def test_a_map_is_drawn_on_the_scale_that_is_given():
 
 
 @pytest.mark.parametrize("width", [200, 500, 1000])
-def test_reasons_stand_below_the_picture(width):
+def test_reasons_are_tiles_of_the_face(face, width):
     """The evidence for the expression, and for the runner-up on the same scale; the branches' attention."""
     random = np.random.default_rng(0)
     picture = random.integers(0, 256, (480, width, 3), np.uint8)
@@ -95,12 +51,11 @@ def test_reasons_stand_below_the_picture(width):
     evidence["happiness"] += 8
     attention = np.stack([np.zeros((4, 4), np.float32), np.ones((4, 4), np.float32)])
     one = dataclasses.replace(face((50, 100, 150, 200)), evidence=evidence, attention=attention)
-    drawn = draw(picture, [one])
-    assert drawn.shape[1] == max(width, 3 * TILE)
-    below = reasons(picture, one, drawn.shape[1])
-    assert np.array_equal(drawn[480:], below)
+    width = max(width, 3 * TILE)
+    below = reasons(picture, one, width)
+    assert below.shape[1] == width
     columns = 5 if width == 1000 else 3
-    side = drawn.shape[1] // columns
+    side = width // columns
     assert side >= TILE
     height = (below.shape[0] - max(1, side // 30)) // (1 if columns == 5 else 2)
     tiles = [
@@ -114,11 +69,4 @@ def test_reasons_stand_below_the_picture(width):
     assert np.abs(named - seen).mean() > 20
     assert np.array_equal(named, high)
     assert (np.array(tiles[5:]) == 25).all()
-
-
-def test_reasons_are_drawn_for_the_largest_faces_only():
-    picture = np.full((480, 640, 3), 60, np.uint8)
-    evidence = {name: np.eye(2, dtype=np.float32) for name in EXPRESSIONS}
-    one = dataclasses.replace(face((100, 100, 300, 300)), evidence=evidence)
-    heights = [draw(picture, [one] * number).shape[0] - 480 for number in (0, 1, 2, EXPLAINED, EXPLAINED + 3)]
-    assert heights == [0, heights[1], 2 * heights[1], EXPLAINED * heights[1], EXPLAINED * heights[1]]
+    assert not np.array_equal(reasons(picture, one, width, number=3), below)
