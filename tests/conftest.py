@@ -205,7 +205,7 @@ FERPLUS_ROWS: tuple[tuple[str, int | None, dict[str, int]], ...] = (
     ("PrivateTest", 47, {"contempt": 10}),
     ("PrivateTest", 48, {"fear": 4, "surprise": 3, "sadness": 3}),  # no majority
 )
-FERPLUS_TWINS = {13: 41, 14: 30}
+FERPLUS_DUPLICATES = {13: 41, 14: 30}
 # As published, down to the line ends; the class codes are the csv's columns. 44's label in pose30 is not the votes'.
 FERPLUS_LISTS = {
     "pose_30_ferplus_list.txt": "0/fer0000040.jpg\n3/fer0000043.jpg\n0/fer0000044.jpg\n2/fer0000048.jpg\n",
@@ -231,7 +231,7 @@ def build_ferplus(root: Path) -> Path:
         lines.append(",".join([usage, name, *(str(votes.get(column, 0)) for column in FERPLUS_COLUMNS)]))
         if number is not None:
             (root / folders[usage]).mkdir(parents=True, exist_ok=True)
-            noise = np.random.default_rng(FERPLUS_TWINS.get(number, number)).integers(
+            noise = np.random.default_rng(FERPLUS_DUPLICATES.get(number, number)).integers(
                 256, size=(48, 48), dtype=np.uint8
             )
             Image.fromarray(noise).save(root / folders[usage] / name)

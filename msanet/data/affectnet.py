@@ -13,7 +13,7 @@ import numpy as np
 
 from msanet.data import subsets
 from msanet.data.reader import Reader
-from msanet.data.sample import Sample, check_split, hold_out, open_csv, present, unique, warn_of_repeated
+from msanet.data.sample import Sample, check_split, hold_out, open_csv, present, unique, without_duplicates
 from msanet.errors import InputError
 
 CODES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
@@ -40,22 +40,24 @@ OFFICIAL_COUNTS = {
 }
 
 
-def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> list[Sample]:
+def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0, duplicates: bool = False) -> list[Sample]:
     """The samples of a split, eight expressions; a network of seven leaves contempt out.
 
     The official validation set is the test split, as in the literature. Listed pictures that are not on disk, and rows
-    that repeat a picture, are skipped with a warning. Training pictures that the test list names too are warned of.
+    that repeat a picture, are skipped with a warning.
 
     Args:
         root: folder of either form.
         split: "train", "validation" or "test"; validation is held out of the official training set.
         validation: part of each expression's training pictures that is held out; 0 trains on all.
         seed: of that choice.
+        duplicates: keep training pictures that the test list names too. A warning counts them.
 
     Raises:
         InputError: the folder is of neither form, a line or an annotation is broken, or no picture is there.
     """
     check_split("affectnet", split)
+    found: list[Sample] = []
     lists, arrays = root / "Manually_Annotated_file_lists", root / ("val_set" if split == "test" else "train_set")
     if lists.is_dir():
         images = root / "Manually_Annotated_Images"
@@ -63,13 +65,16 @@ def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> l
         samples = unique(list(read_csv(path, images)), path)
         if split != "test" and (lists / "validation.csv").is_file():
             test = {sample.path for sample in read_csv(lists / "validation.csv", images)}
-            warn_of_repeated([sample for sample in samples if sample.path in test], len(samples), "test split")
+            found = [sample for sample in samples if sample.path in test]
     elif arrays.is_dir():
         samples = list(read_arrays(arrays))
     else:
         raise InputError(f"{root} is not of AffectNet's layout: {LAYOUT}")
     samples = present(samples, root)
-    return samples if split == "test" else hold_out(samples, split, validation, seed)
+    if split == "test":
+        return samples
+    side = hold_out(samples, split, validation, seed)
+    return without_duplicates(side, split, found, "test", duplicates)
 
 
 def read_csv(path: Path, images: Path) -> Iterator[Sample]:
@@ -153,7 +158,7 @@ READER = Reader(
     read_subset=read_subset,
     lists={name: file for name, (file, _) in LISTS.items()},
     official_counts=OFFICIAL_COUNTS,
-    official_options={"validation": 0},
+    official_options={"validation": 0, "duplicates": True},
     held_out=("validation", "seed"),
     note=NOTE,
 )

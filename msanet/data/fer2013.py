@@ -12,7 +12,7 @@ import numpy as np
 
 from msanet.data.ferplus import FOLDERS, USAGES
 from msanet.data.reader import Reader
-from msanet.data.sample import Sample, check_split, open_csv, present, without_repeated
+from msanet.data.sample import Sample, check_split, duplicates_of, open_csv, present, without_duplicates
 from msanet.errors import InputError
 from msanet.labels import expressions_for
 
@@ -73,7 +73,8 @@ def read(root: Path, split: str, *, duplicates: bool = False) -> list[Sample]:
         root: folder that holds fer2013.csv; or FERPlus's three folders and fer2013_emotions.csv, which joins the names
             of its pictures with the challenge's labels.
         split: "train", "validation" or "test".
-        duplicates: keep training pictures that repeat a validation or test picture pixel for pixel, with a warning.
+        duplicates: keep training pictures that repeat a validation or test picture pixel for pixel. A warning counts
+            them.
 
     Raises:
         InputError: the folder is of neither layout, none of its pictures is there, or a line is broken.
@@ -89,7 +90,8 @@ def read(root: Path, split: str, *, duplicates: bool = False) -> list[Sample]:
     if split != "train":
         return samples
     others = [sample for usage, sample in rows if usage != "train" and sample.path.is_file()]
-    return without_repeated(samples, others, duplicates)
+    found = duplicates_of(samples, others)
+    return without_duplicates(samples, split, found, "validation or the test", duplicates)
 
 
 def read_csv(path: Path) -> Iterator[tuple[str, Sample]]:

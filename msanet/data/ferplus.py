@@ -11,7 +11,7 @@ import numpy as np
 
 from msanet.data import subsets
 from msanet.data.reader import Reader
-from msanet.data.sample import DataWarning, Sample, check_split, open_csv, present, without_repeated
+from msanet.data.sample import DataWarning, Sample, check_split, duplicates_of, open_csv, present, without_duplicates
 from msanet.errors import InputError
 from msanet.labels import EXPRESSIONS
 
@@ -54,8 +54,8 @@ def read(root: Path, split: str, *, protocol: str = "majority", duplicates: bool
         split: "train", "validation" or "test".
         protocol: "majority": the top vote must hold more than half of the votes that remain (25,057 / 3,199 / 3,152
             pictures); "top": it need not (28,386 / 3,553 / 3,545).
-        duplicates: keep training pictures that repeat a validation or test picture pixel for pixel, with a warning.
-            The literature trains with them.
+        duplicates: keep training pictures that repeat a validation or test picture pixel for pixel. A warning counts
+            them. The literature trains with them.
 
     Raises:
         InputError: the folder is not of the layout, none of its pictures is there, or a line of the csv is broken.
@@ -79,7 +79,8 @@ def read(root: Path, split: str, *, protocol: str = "majority", duplicates: bool
         return samples
     # Scored or not. FERPlus writes equal pictures as equal files, so files are compared.
     others = [Sample(path, "") for name in ("validation", "test") for path in (root / FOLDERS[name]).glob("*.png")]
-    return without_repeated(samples, others, duplicates)
+    found = duplicates_of(samples, others)
+    return without_duplicates(samples, split, found, "validation or the test", duplicates)
 
 
 def read_votes(path: Path) -> dict[str, tuple[str, np.ndarray]]:

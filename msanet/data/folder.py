@@ -6,7 +6,15 @@ from pathlib import Path
 
 from msanet import images
 from msanet.data.reader import Reader
-from msanet.data.sample import SPLITS, Sample, check_split, hold_out, repeated, warn_of_no_split, warn_of_repeated
+from msanet.data.sample import (
+    SPLITS,
+    Sample,
+    check_split,
+    duplicates_of,
+    hold_out,
+    warn_of_no_split,
+    without_duplicates,
+)
 from msanet.errors import InputError
 from msanet.labels import EXPRESSIONS
 
@@ -28,18 +36,20 @@ LAYOUT = "neutral/, happiness/ (or happy/), ... with pictures, such as CK+; or t
 LICENSE = "yours"
 
 
-def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> list[Sample]:
+def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0, duplicates: bool = False) -> list[Sample]:
     """The samples of DIR/SPLIT/EXPRESSION/.
 
     Without DIR/validation/, a part of the training pictures is held out for it. Where DIR holds the expressions
     themselves, "test" is all of its pictures, and "train" and "validation" share them, with a warning: train on one
-    folder, evaluate on another. Training pictures whose file is in another split too are warned of.
+    folder, evaluate on another.
 
     Args:
         root: DIR.
         split: "train", "validation" or "test".
         validation: part of each expression's training pictures that is held out where there is no such folder.
         seed: of that choice.
+        duplicates: keep training pictures whose file is in the validation or the test split too, and validation
+            pictures whose file is in the test split too. A warning counts them.
 
     Raises:
         InputError: there is no such folder, a sub-folder is not an expression's name, or there are no pictures.
@@ -53,12 +63,15 @@ def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> l
     if folders and wanted not in folders:
         raise InputError(f"{root} has no split {split!r}: choose one of {', '.join(folders)}")
     samples = pictures(folders.get(wanted, root))
-    for other in SPLITS[SPLITS.index(wanted) + 1 :]:
-        if other in folders:
-            warn_of_repeated(repeated(samples, pictures(folders[other])), len(samples), f"{other} split")
     if shared and not folders:
         warn_of_no_split(root)
-    return hold_out(samples, split, validation, seed) if shared else samples
+    if shared:
+        samples = hold_out(samples, split, validation, seed)
+    for other in SPLITS[SPLITS.index(wanted) + 1 :]:
+        if other in folders:
+            found = duplicates_of(samples, pictures(folders[other]))
+            samples = without_duplicates(samples, split, found, other, duplicates)
+    return samples
 
 
 def pictures(folder: Path) -> list[Sample]:

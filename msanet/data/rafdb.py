@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msanet.data import subsets
 from msanet.data.reader import Reader
-from msanet.data.sample import Sample, check_split, hold_out, present, repeated, unique, warn_of_repeated
+from msanet.data.sample import Sample, check_split, duplicates_of, hold_out, present, unique, without_duplicates
 from msanet.errors import InputError
 from msanet.labels import expressions_for
 
@@ -31,17 +31,17 @@ OFFICIAL_COUNTS = {
 }
 
 
-def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> list[Sample]:
+def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0, duplicates: bool = False) -> list[Sample]:
     """The samples of a split.
 
-    Listed pictures that are not on disk, and rows that repeat one, are skipped with a warning. Training pictures whose
-    file is in the test split too are warned of.
+    Listed pictures that are not on disk, and rows that repeat one, are skipped with a warning.
 
     Args:
         root: folder of the official or of the repackaged layout.
         split: "train", "validation" or "test"; validation is held out of the official training list.
         validation: part of each expression's training pictures that is held out; 0 trains on all.
         seed: of that choice.
+        duplicates: keep training pictures whose file is in the test split too. A warning counts them.
 
     Raises:
         InputError: the folder is not of a known layout, none of its pictures is there, a line is broken, or the list
@@ -52,8 +52,8 @@ def read(root: Path, split: str, *, validation: float = 0.1, seed: int = 0) -> l
     if split == "test":
         return test
     training = read_part(root, "train")
-    warn_of_repeated(repeated(training, test), len(training), "test split")
-    return hold_out(training, split, validation, seed)
+    side = hold_out(training, split, validation, seed)
+    return without_duplicates(side, split, duplicates_of(side, test), "test", duplicates)
 
 
 def read_part(root: Path, part: str) -> list[Sample]:
@@ -118,7 +118,7 @@ READER = Reader(
     read_subset=read_subset,
     lists={name: file for name, (file, _) in LISTS.items()},
     official_counts=OFFICIAL_COUNTS,
-    official_options={"validation": 0},
+    official_options={"validation": 0, "duplicates": True},
     held_out=("validation", "seed"),
     note=NOTE,
 )

@@ -175,33 +175,31 @@ def present(samples: Sequence[Sample], root: Path) -> list[Sample]:
     return kept
 
 
-def repeated(samples: Sequence[Sample], held_out: Sequence[Sample]) -> list[Sample]:
-    """Those of the samples that are, byte for byte, among the `held_out`; only files of equal size are opened."""
-    sizes = [{os.path.getsize(sample.path) for sample in side} for side in (samples, held_out)]
+def duplicates_of(samples: Sequence[Sample], others: Sequence[Sample]) -> list[Sample]:
+    """Those of the samples that are, byte for byte, among the others; only files of equal size are opened."""
+    sizes = [{os.path.getsize(sample.path) for sample in side} for side in (samples, others)]
     common = sizes[0] & sizes[1]
-    twins = {sample.digest() for sample in held_out if os.path.getsize(sample.path) in common}
-    return [sample for sample in samples if os.path.getsize(sample.path) in common and sample.digest() in twins]
+    digests = {sample.digest() for sample in others if os.path.getsize(sample.path) in common}
+    return [sample for sample in samples if os.path.getsize(sample.path) in common and sample.digest() in digests]
 
 
-def without_repeated(samples: list[Sample], held_out: Sequence[Sample], keep: bool) -> list[Sample]:
-    """Training samples without those among the validation and test pictures; or, to `keep` them, all and a warning."""
-    twins = repeated(samples, held_out)
-    if keep:
-        warn_of_repeated(twins, len(samples), "validation or the test split")
-        return samples
-    left_out = set(twins)
-    return [sample for sample in samples if sample not in left_out]
-
-
-def warn_of_repeated(found: Sequence[Sample], total: int, other: str) -> None:
-    """Warn of training pictures that stand in another split too.
+def without_duplicates(
+    samples: list[Sample], split: str, duplicates: Sequence[Sample], other: str, keep: bool
+) -> list[Sample]:
+    """The samples of a split without those that are in another split too, or all, to `keep` them; a warning counts them.
 
     Args:
-        found: those pictures.
-        total: number of training pictures.
-        other: the other split, in words.
+        samples: of the split, after validation pictures were held out, so that the choice of these does not change.
+        split: its name.
+        duplicates: pictures that are in the other split too, see `duplicates_of`; among them may be more than samples.
+        other: name of the other split.
+        keep: leave them in.
     """
-    _warn(found, total, f"training pictures are in the {other} too")
+    found = set(duplicates)
+    here = [sample for sample in samples if sample in found]
+    words = f"pictures of the {split} split are in the {other} split too"
+    _warn(here, len(samples), words if keep else f"{words} and are left out")
+    return samples if keep else [sample for sample in samples if sample not in found]
 
 
 def warn_of_no_split(root: Path) -> None:

@@ -106,11 +106,11 @@ def test_the_bad_ones_are_listed_at_the_end(run, photo, tmp_path):
 def test_output_holds_annotated_pictures_and_results(run, photo, wall, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
-    twin, png = other / "photo.jpg", other / "Photo.png"
-    twin.write_bytes(photo.read_bytes())
+    copy, png = other / "photo.jpg", other / "Photo.png"
+    copy.write_bytes(photo.read_bytes())
     write(png, read(photo))
     output = tmp_path / "new" / "out"
-    code, _, errors = run("recognize", photo, twin, png, wall, "--output", output, "--explain")
+    code, _, errors = run("recognize", photo, copy, png, wall, "--output", output, "--explain")
     assert (code, errors) == (0, "")
     names = sorted(path.name for path in output.iterdir())
     assert names == ["Photo.png", "photo-2.jpg", "photo.jpg", "results.jsonl", "wall.png"]

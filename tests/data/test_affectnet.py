@@ -120,11 +120,14 @@ def test_rows_that_repeat_a_picture_and_pictures_in_both_lists_are_warned_of(tmp
     with pytest.warns(DataWarning, match=r"1 of 81 rows of .*training\.csv repeat a picture and are left out"):
         assert len(affectnet.read(root, "train", validation=0)) == 80
     training.write_text(training.read_text() + validation.read_text().splitlines()[1] + "\n")
+    words = "1 of 81 pictures of the train split are in the test split too"
     with (
         pytest.warns(DataWarning, match="rows of"),
-        pytest.warns(DataWarning, match=r"1 of 81 training pictures are in the test split too, the first cd00\.jpg"),
+        pytest.warns(DataWarning, match=rf"{words} and are left out, the first cd00\.jpg"),
     ):
-        affectnet.read(root, "train")
+        assert len(affectnet.read(root, "train", validation=0)) == 80
+    with pytest.warns(DataWarning, match="rows of"), pytest.warns(DataWarning, match=rf"{words}, the first cd00\.jpg"):
+        assert len(affectnet.read(root, "train", validation=0, duplicates=True)) == 81
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_counts_stand_beside_the_official_ones(ferplus):
     assert len(result.differing) == 27
     assert result.failures == []
     assert [sentence for sentence, _ in result.warnings] == [
-        "2 of 14 training pictures are in the validation or the test split too, the first fer0000013.png"
+        "2 of 14 pictures of the train split are in the validation or the test split too, the first fer0000013.png"
     ]
 
 
@@ -74,5 +74,7 @@ def test_the_official_counts_are_met_by_the_official_files():
     assert result.differing == []
     assert sum(number for _, name, number, _ in result.rows if name == "all") == 25_057 + 3_199 + 3_152
     assert ferplus.OFFICIAL_COUNTS.keys() == {"train", "validation", "test"}
-    (twins,) = result.warnings
-    assert twins[0].startswith("614 of 25,057 training pictures")
+    (duplicates,) = result.warnings
+    assert duplicates[0].startswith(
+        "614 of 25,057 pictures of the train split are in the validation or the test split too,"
+    )

@@ -227,20 +227,23 @@ def test_the_top_vote_needs_more_than_half_unless_the_protocol_is_top(ferplus):
 
 def test_training_pictures_that_repeat_a_held_out_picture_are_left_out_unless_asked_for(ferplus):
     without = labels(ferplus_reader.read(ferplus, "train"))
-    with_twins = labels(ferplus_reader.read(ferplus, "train", duplicates=True))
-    assert set(with_twins) - set(without) == {13, 14}
+    kept = labels(ferplus_reader.read(ferplus, "train", duplicates=True))
+    assert set(kept) - set(without) == {13, 14}
     assert len(without) == 12
     for split in ("validation", "test"):
         assert ferplus_reader.read(ferplus, split) == ferplus_reader.read(ferplus, split, duplicates=True)
-    assert labels(data.read(f"ferplus:{ferplus}", "train", duplicates=True)) == with_twins
+    assert labels(data.read(f"ferplus:{ferplus}", "train", duplicates=True)) == kept
 
 
-def test_twins_that_are_asked_for_are_warned_of(ferplus):
-    with pytest.warns(DataWarning, match="2 of 14 training pictures are in the validation or the test split too"):
+def test_duplicates_are_warned_of_kept_or_not(ferplus):
+    words = "2 of 14 pictures of the train split are in the validation or the test split too"
+    with pytest.warns(DataWarning, match=f"^{words}, the first fer0000013.png$"):
         ferplus_reader.read(ferplus, "train", duplicates=True)
+    with pytest.warns(DataWarning, match=f"^{words} and are left out, the first fer0000013.png$"):
+        ferplus_reader.read(ferplus, "train")
 
 
-def test_a_held_out_picture_that_is_not_scored_counts_as_a_twin_too(own_ferplus):
+def test_a_held_out_picture_that_is_not_scored_counts_as_a_duplicate_too(own_ferplus):
     """Test picture 48 has no majority; its pixels still must not be trained on."""
     shutil.copy(own_ferplus / "FER2013Test" / "fer0000048.png", own_ferplus / "FER2013Train" / "fer0000000.png")
     assert 0 not in labels(ferplus_reader.read(own_ferplus, "train"))
@@ -474,15 +477,16 @@ def test_adjectives_and_short_names_of_splits_are_understood(make_faces):
         assert count(data.read(f"folder:{root}", split)) == dict.fromkeys(EXPRESSIONS, 1)
 
 
-def test_a_file_in_two_splits_is_warned_of(make_faces):
+def test_a_file_in_two_splits_is_left_out_of_the_earlier_unless_asked_for(make_faces):
     root = make_faces({"train": 2, "validation": 2, "test": 2})
     shutil.copy(root / "train" / "fear" / "0.png", root / "test" / "anger" / "x.png")
     shutil.copy(root / "validation" / "fear" / "1.png", root / "test" / "anger" / "y.png")
     for split, name in (("train", "0"), ("validation", "1")):
-        with pytest.warns(
-            DataWarning, match=rf"1 of 16 training pictures are in the test split too, the first {name}\.png"
-        ):
-            data.read(f"folder:{root}", split)
+        words = f"1 of 16 pictures of the {split} split are in the test split too"
+        with pytest.warns(DataWarning, match=rf"{words} and are left out, the first {name}\.png"):
+            assert len(data.read(f"folder:{root}", split)) == 15
+        with pytest.warns(DataWarning, match=rf"{words}, the first {name}\.png"):
+            assert len(data.read(f"folder:{root}", split, duplicates=True)) == 16
 
 
 def test_a_folder_without_splits_tests_on_what_it_trains_on_and_says_so(make_faces):
@@ -929,7 +933,7 @@ def test_the_official_counts_are_met():
 
 
 @real
-def test_the_twins_of_held_out_pictures_are_left_out():
+def test_the_duplicates_of_held_out_pictures_are_left_out():
     sizes = [len(ferplus_reader.read(REAL, "train", protocol=protocol)) for protocol in ("majority", "top")]
     assert sizes == [24_443, 27_698]
 

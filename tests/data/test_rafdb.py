@@ -145,14 +145,21 @@ def test_missing_pictures_and_repeated_rows_are_counted(tmp_path):
         rafdb.read(tmp_path / "nowhere", "test")
 
 
-def test_a_test_picture_among_the_training_pictures_is_warned_of(repackaged, tmp_path):
+def test_a_test_picture_among_the_training_pictures_is_left_out_unless_asked_for(repackaged, tmp_path):
     root = tmp_path / "copy"
     shutil.copytree(repackaged, root)
     shutil.copy(root / "DATASET/test/1/test_10000_aligned.jpg", root / "DATASET/train/2/test_10000_aligned.jpg")
-    with pytest.warns(
-        DataWarning, match="1 of 91 training pictures are in the test split too, the first test_10000_al"
-    ):
-        rafdb.read(root, "train")
+    words = "of the train split are in the test split too"
+    with pytest.warns(DataWarning, match=f"^1 of 91 pictures {words} and are left out, the first test_10000_aligned"):
+        assert len(rafdb.read(root, "train", validation=0)) == 90
+    with pytest.warns(DataWarning, match=f"^1 of 91 pictures {words}, the first test_10000_aligned"):
+        assert len(rafdb.read(root, "train", validation=0, duplicates=True)) == 91
+    # What is held out is the same either way, so that nothing of it is trained on.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        held = set(rafdb.read(root, "validation"))
+        assert not set(rafdb.read(root, "train", duplicates=True)) & held
+        assert set(rafdb.read(root, "validation", duplicates=True)) >= held
     (root / "DATASET" / "test" / "9").mkdir()
     with pytest.raises(InputError, match="holds the folders 9"):
         rafdb.read(root, "test")

@@ -367,7 +367,7 @@ def test_with_seven_classes_contempt_is_left_out(source, tmp_path):
     assert weights.load(tmp_path / "seven" / "last.safetensors")[1].expressions == EXPRESSIONS[:7]
 
 
-@pytest.mark.filterwarnings("ignore:.*training pictures are in the validation or the test split too")
+@pytest.mark.filterwarnings("ignore::msanet.data.sample.DataWarning")
 def test_ferplus_trains_on_its_votes(ferplus, tmp_path):
     fields: dict[str, Any] = {
         "epochs": 1,
