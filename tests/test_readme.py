@@ -35,6 +35,8 @@ def workplace(tmp_path, portrait, monkeypatch) -> Path:
     return tmp_path
 
 
+# Of the training pictures that repeat test pictures.
+@pytest.mark.filterwarnings("ignore::msanet.data.sample.DataWarning")
 def test_the_commands_run(workplace, ferplus, monkeypatch, capsys):
     lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("msanet ")]
     assert len(lines) > 8

@@ -186,7 +186,7 @@ def duplicates_of(samples: Sequence[Sample], others: Sequence[Sample]) -> list[S
 def without_duplicates(
     samples: list[Sample], split: str, duplicates: Sequence[Sample], other: str, keep: bool
 ) -> list[Sample]:
-    """The samples of a split without those that are in another split too, or all, to `keep` them; a warning counts them.
+    """A split's samples without those that are in another split too, or all, to `keep` them; a warning counts them.
 
     Args:
         samples: of the split, after validation pictures were held out, so that the choice of these does not change.
