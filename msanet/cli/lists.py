@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from msanet.cli.show import print_rows, say
+from msanet.cli.show import echo, print_rows, say
 
 if TYPE_CHECKING:
     pass
@@ -70,13 +70,13 @@ def check_dataset(
         rows.append([split, expression, number, "" if official is None else official, differs])
     print_rows(["split", "expression", "pictures", "official", "differs"], rows)
     if result.note:
-        typer.echo(f"note: {result.note}")
+        echo(f"note: {result.note}")
     for sentence, names in result.warnings:
-        typer.echo(f"msanet: warning: {sentence}", err=True)
+        say(f"warning: {sentence}")
         shown = names if every else names[:10]
         for name in shown if len(names) > 1 else ():  # a single one is named in the sentence
-            typer.echo(f"    {name}", err=True)
+            say(f"    {name}")
         if len(shown) < len(names):
-            typer.echo(f"    and {len(names) - len(shown):,} more: --all names them", err=True)
-    say(result.failures)
+            say(f"    and {len(names) - len(shown):,} more: --all names them")
+    say(*result.failures)
     raise typer.Exit(2 if result.differing or result.failures else 0)
