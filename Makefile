@@ -30,6 +30,7 @@ help:
 	@sed -n 's/^# make/make/p' Makefile
 
 demo: .venv/stamp demo/photos/grace_hopper.jpg demo/photos/astronaut.png
+	rm -f demo/results.jsonl
 	$(DEMO)/msanet recognize demo/photos/grace_hopper.jpg demo/photos/astronaut.png --output demo
 	@echo "The annotated pictures are in demo/."
 
@@ -37,6 +38,7 @@ lowest: .venv-lowest/stamp demo/photos/grace_hopper.jpg demo/photos/astronaut.pn
 	$(LOWEST)/msanet recognize --help > .venv-lowest/help
 	$(LOWEST)/msanet models
 	for model in accurate fast; do \
+		rm -f .venv-lowest/$$model/results.jsonl; \
 		$(LOWEST)/msanet recognize demo/photos/*.* --model $$model --output .venv-lowest/$$model --explain || exit; done
 
 dev: .venv-dev/stamp

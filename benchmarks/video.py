@@ -98,9 +98,9 @@ def main() -> None:
             for words, option in (("table", "--no-annotate"), ("annotated", "--annotate")):
                 output = Path(folder) / f"{Path(model).stem} {words}"
                 command = [sys.executable, "-m", "msanet", "recognize", str(clip), "--model", model, option]
-                runs = [run([*command, "--output", str(output)]) for _ in range(arguments.rounds)]
+                runs = [run([*command, "--output", str(output / str(n))]) for n in range(arguments.rounds)]
                 rates = sorted(arguments.frames / seconds for seconds, _ in runs)
-                table = next(output.glob("*.csv"))
+                table = next(output.glob("*/*.csv"))
                 faces = (len(table.read_text().splitlines()) - 1) / arguments.frames
                 peak = max(memory for _, memory in runs)
                 spread = f"{rates[len(rates) // 2]:.0f} ({rates[0]:.0f} to {rates[-1]:.0f})"

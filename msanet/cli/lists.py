@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from msanet.cli.show import echo, print_rows, say
+from msanet.cli.show import echo, note, print_rows, say
 
 if TYPE_CHECKING:
     pass
@@ -75,8 +75,8 @@ def check_dataset(
         say(f"warning: {sentence}")
         shown = names if every else names[:10]
         for name in shown if len(names) > 1 else ():  # a single one is named in the sentence
-            say(f"    {name}")
+            note(f"    {name}")
         if len(shown) < len(names):
-            say(f"    and {len(names) - len(shown):,} more: --all names them")
+            note(f"    and {len(names) - len(shown):,} more: --all names them")
     say(*result.failures)
     raise typer.Exit(2 if result.differing or result.failures else 0)

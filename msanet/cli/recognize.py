@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from msanet.cli.show import clock, echo, json_text, print_rows, say, with_progress
+from msanet.cli.show import clock, echo, json_text, note, print_rows, say, with_progress
 from msanet.errors import InputError
 from msanet.files import listing, printable
 
@@ -358,7 +358,7 @@ def _process(
         failures += outcome.failures
         rows = outcome.timeline.summary(path)
         people += rows
-        say(*(f"wrote {file}" for file in outcome.files))
+        note(*map(str, outcome.files))
         if interrupted := outcome.interrupted:
             say(f"stopped at {outcome.timeline.end:.1f} s of {path}; what was done is kept")
             break

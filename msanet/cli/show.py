@@ -26,11 +26,16 @@ def json_text(value: Any, indent: int | None = None) -> str:
     return to_json(value, indent, ascii_only=not is_unicode)
 
 
-def say(*sentences: str) -> None:
-    """Sentences on standard error, a line each, whatever names are in them; passwords of addresses are not."""
-    for sentence in sentences:
+def note(*lines: str) -> None:
+    """Lines on standard error, whatever names are in them; passwords of addresses are not."""
+    for line in lines:
         with suppress(OSError):  # where that is full or closed nobody can be told
-            typer.echo(f"msanet: {printable(without_password(sentence))}", err=True)
+            typer.echo(printable(without_password(line)), err=True)
+
+
+def say(*sentences: str) -> None:
+    """Sentences of ours on standard error, a line each."""
+    note(*(f"msanet: {sentence}" for sentence in sentences))
 
 
 def without_password(text: str) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from msanet.errors import InputError
-from msanet.files import ANNOTATED, TIMELINE, file_name
 from msanet.images import write
 from msanet.recognize.recognizer import Recognizer
 from msanet.video.frames import Moment, VideoReader
@@ -82,14 +81,14 @@ def process(
             files.append(target.with_name(f"{target.name}.{kind}"))
             sinks.append(Table(files[0], kind, recognizer.expressions))
         if target is not None and annotate:
-            video = AnnotatedVideo(target.with_name(target.name + ANNOTATED), reader)
+            video = AnnotatedVideo(target, reader)
             files.append(video.path)
             sinks.append(video)
         failures = _run(chain([first], moments), reader, [timeline, *sinks], stop, progress)
         for sink in sinks:
             _attempt(sink.close, failures)
     if target is not None:
-        files.append(target.with_name(f"{target.name}{TIMELINE}.png"))
+        files.append(target.with_name(f"{target.name}.png"))
         _attempt(lambda: write(files[-1], timeline.draw(os.path.basename(reader.name))), failures)
     if reader.damaged:
         failures.append(
@@ -133,8 +132,7 @@ def _attempt(action: Callable[[], None], failures: list[str]) -> None:
 
 
 def targets(folder: Path, videos: Sequence[str]) -> dict[str, Path]:
-    """Paths, without endings, for the files of each video in a folder, which is made: none twice, never a video's own,
-    and none that is there already.
+    """Paths, without endings, for the files of each video in a folder, which is made: none twice, never a video's own.
 
     Raises:
         InputError: the folder cannot be made.
@@ -145,14 +143,13 @@ def targets(folder: Path, videos: Sequence[str]) -> dict[str, Path]:
     def key(path: str | Path) -> str:
         return os.path.splitext(os.path.realpath(path))[0].casefold()  # some file systems do not tell A from a
 
-    taken = {*map(key, videos), *map(key, folder.iterdir())}
+    taken = set(map(key, videos))
     found = {}
     for video in videos:
-        name = stem = file_name(Path(video).stem)
-        number = 1
+        stem, number = Path(video).stem, 1
         while key(folder / f"{stem}.mp4") in taken:
             number += 1
-            stem = f"{name}-{number}"
+            stem = f"{Path(video).stem}-{number}"
         taken.add(key(folder / f"{stem}.mp4"))
         found[video] = folder / stem
     return found
