@@ -60,6 +60,9 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a console that cannot say a letter
     before = signal.signal(signal.SIGTERM, _terminate)
+    # matplotlib's cache stays where it is, and no folder of settings appears in the user's home.
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    os.environ.setdefault("MPLCONFIGDIR", os.path.join(cache, "matplotlib"))
     try:
         code = _run()
     finally:
