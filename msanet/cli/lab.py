@@ -22,24 +22,39 @@ DataOption = Annotated[
 def train(
     source: DataOption,
     output: Annotated[Path, typer.Option(help="Folder of the run.")],
-    network: Annotated[str, typer.Option(help="Name of a network.")] = "msanet",
+    network: Annotated[str, typer.Option(help="Name of a network, or timm:NAME.")] = "msanet",
     recipe: Annotated[str, typer.Option(help="Name of a recipe, or a .yaml file.")] = "default",
+    method: Annotated[str, typer.Option(help="Name of a method, instead of the recipe's.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in this folder stopped.")] = False,
     extra: Annotated[
         str, typer.Option(metavar="NAME:DIR", help="A second data set, mixed in; see the recipe's extra_share.")
     ] = "",
+    unlabelled: Annotated[
+        str, typer.Option(metavar="NAME:DIR", help="Pictures that a method may use without their labels.")
+    ] = "",
+    fold: Annotated[str, typer.Option(metavar="K/N", help="Leave fold K of N out, by person, for the test.")] = "",
+    track: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Log to tensorboard, wandb, mlflow, ... too.")
+    ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field.")] = None,
 ) -> None:
     """Train a network; the best epoch is chosen on the validation split."""
     from msanet.train.recipe import load_recipe
 
-    chosen = load_recipe(recipe, settings or ())  # before torch, which takes seconds
-    from msanet.train.run import Run
+    changes = [f"method={{name: {method}}}"] if method else []
+    changes += [f"data.fold={fold}"] if fold else []
+    chosen = load_recipe(recipe, [*changes, *(settings or ())])  # before torch, which takes seconds
+    from msanet.train.run import Run, Terminated
 
-    run = Run(source, network, chosen, output, resume, extra)
-    report = run.train()
+    run = Run(source, network, chosen, output, resume, extra, unlabelled, track or ())
+    try:
+        report = run.train()
+    except Terminated as end:
+        say([f"stopped in epoch {len(run.rows) + 1}; what was done is in {output}: go on with --resume"])
+        raise typer.Exit(128 + end.number) from None
     if run.accelerator.is_main_process:
-        echo(*report.to_markdown().split("\n"))
+        if report is not None:
+            echo(*report.to_markdown().split("\n"))
         echo(f"weights: {output / 'best.safetensors'}")
     run.accelerator.end_training()  # a process that ends with its group open may abort
 
