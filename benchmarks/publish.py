@@ -38,7 +38,9 @@ def portable(training: Mapping[str, Any]) -> dict[str, Any]:
     """How the weights were made, without the folders of the machine that made them."""
     recipe = dict(training["recipe"])
     recipe["initial_weights"] = shortened(recipe["initial_weights"])
-    recipe["teachers"] = [shortened(path) for path in recipe.get("teachers", ())]
+    if "teachers" in recipe["method"]:
+        teachers = [shortened(path) for path in recipe["method"]["teachers"]]
+        recipe["method"] = {**recipe["method"], "teachers": teachers}
     return {**training, "recipe": recipe}
 
 

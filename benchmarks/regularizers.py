@@ -1,22 +1,28 @@
-"""CutMix, RandAugment and SAM: each beside the same run without it, from scratch on FERPlus.
+"""CutMix, Muon, RandAugment and SAM: each beside the same run without it, from scratch on FERPlus.
 
     python benchmarks/regularizers.py cutmix --data ferplus:DIR --output RUN [--set epochs=16 ...] [--resume]
 
-The recipe is `default` without mixup at 48 x 48 in the order of Eq. (1), 10 epochs. CutMix and SAM are classes that
-change `Run`, as a method of your own would; RandAugment is a field of `Augmentation`.
+The recipe is `default` without mixup at 48 x 48 in the order of Eq. (1), 10 epochs. CutMix is a method, as a plug-in's
+would be; Muon and SAM change `Run`; RandAugment is a field of `Augmentation`.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from muon import Muon
+from pydantic import Field
 from torch import Tensor, nn
 
 from msanet.data.augmentation import Augmentation
+from msanet.data.dataset import Batch
+from msanet.methods import METHODS, method
+from msanet.methods.method import Wrapper
 from msanet.train.recipe import Recipe, load_recipe
 from msanet.train.run import Run
 
@@ -26,28 +32,33 @@ SETTINGS = [
     "preprocessing.size=48",
     "preprocessing.resize=54",
     "small_epochs=0",
-    "mixup=0",
-    "plain_epochs=0",
+    "method={name: plain}",
     "epochs=10",
 ]
 
 
-class CutMixRun(Run):
+class CutMix(Wrapper):
     """CutMix (Yun et al., ICCV 2019) in half of the steps: a rectangle of each picture comes from another one."""
 
-    def learn(self, network: nn.Module, optimizer: Any, images: Tensor, targets: Tensor) -> Tensor:
-        rng = np.random.default_rng((self.recipe.seed, self.average.step, self.accelerator.process_index))
-        if rng.random() < 0.5:
-            part, size = rng.random(), images.shape[-1]  # Beta(1, 1) is uniform
-            top, left = rng.integers(size, size=2)
-            half = round(size * (1 - part) ** 0.5 / 2)
-            rows, columns = (slice(max(place - half, 0), place + half) for place in (top, left))
-            order = torch.from_numpy(rng.permutation(len(images)))
-            images = images.clone()
-            images[..., rows, columns] = images[order][..., rows, columns]
-            kept = 1 - images[0, 0, rows, columns].numel() / size**2
-            targets = torch.lerp(targets[order], targets, kept)
-        return super().learn(network, optimizer, images, targets)
+    class Options(method.Options):
+        inner: dict[str, Any] = Field(default_factory=lambda: {"name": "plain"})
+
+    def change(self, batch: Batch) -> Batch:
+        rng = np.random.default_rng((self.context.seed, *batch.step, self.context.process))
+        if not self.training or rng.random() >= 0.5:
+            return batch
+        part, size = rng.random(), batch.images.shape[-1]  # Beta(1, 1) is uniform
+        top, left = rng.integers(size, size=2)
+        half = round(size * (1 - part) ** 0.5 / 2)
+        rows, columns = (slice(max(place - half, 0), place + half) for place in (top, left))
+        order = torch.from_numpy(rng.permutation(len(batch.images)))
+        images = batch.images.clone()
+        images[..., rows, columns] = batch.images[order][..., rows, columns]
+        kept = 1 - images[0, 0, rows, columns].numel() / size**2
+        return replace(batch, images=images, targets=torch.lerp(batch.targets[order], batch.targets, kept))
+
+
+METHODS["cutmix"] = CutMix
 
 
 class SAMRun(Run):
@@ -55,11 +66,10 @@ class SAMRun(Run):
 
     radius = 0.05
 
-    def learn(self, network: nn.Module, optimizer: Any, images: Tensor, targets: Tensor) -> Tensor:
+    def learn(self, method: nn.Module, optimizer: Any, batch: Batch) -> dict[str, Tensor]:
         parameters, buffers = list(self.network.parameters()), list(self.network.buffers())
-        loss = self.loss(network, images, targets)
-        optimizer.zero_grad()
-        self.accelerator.backward(loss)
+        terms: dict[str, Tensor] = method(batch)
+        self.accelerator.backward(terms["loss"])
         with torch.no_grad():
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
             length = torch.linalg.vector_norm(torch.stack([gradient.norm() for gradient in gradients]))
@@ -69,14 +79,30 @@ class SAMRun(Run):
             # BatchNorm's statistics belong to the weights as they are, not to the worst ones nearby.
             kept = [buffer.clone() for buffer in buffers]
         optimizer.zero_grad()
-        self.accelerator.backward(self.loss(network, images, targets))
+        self.accelerator.backward(method(batch)["loss"])
         with torch.no_grad():
             for parameter, step in zip(parameters, steps, strict=True):
                 parameter.sub_(step)
             for buffer, old in zip(buffers, kept, strict=True):
                 buffer.copy_(old)
         optimizer.step()
-        return loss.detach()
+        optimizer.zero_grad()
+        return terms
+
+
+class MuonRun(Run):
+    """Convolutions turn by orthogonal steps (muon.py)."""
+
+    def create_optimizer(self) -> torch.optim.Optimizer:
+        recipe = self.recipe
+        return Muon(
+            self.network,
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+            turn=0.03,
+        )
 
 
 def with_randaugment(recipe: Recipe) -> Recipe:
@@ -87,7 +113,7 @@ def with_randaugment(recipe: Recipe) -> Recipe:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("method", choices=["none", "cutmix", "randaugment", "sam"])
+    parser.add_argument("method", choices=["none", "cutmix", "muon", "randaugment", "sam"])
     parser.add_argument("--data", required=True, metavar="NAME:DIR")
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
@@ -97,8 +123,11 @@ def main() -> None:
     recipe = load_recipe("default", [*SETTINGS, *arguments.set])
     if arguments.method == "randaugment":
         recipe = with_randaugment(recipe)
-    run = {"cutmix": CutMixRun, "sam": SAMRun}.get(arguments.method, Run)
+    if arguments.method == "cutmix":
+        recipe = load_recipe("default", [*SETTINGS, "method={name: cutmix}", *arguments.set])
+    run = {"muon": MuonRun, "sam": SAMRun}.get(arguments.method, Run)
     report = run(arguments.data, "msanet", recipe, arguments.output, arguments.resume).train()
+    assert report is not None
     print(f"{arguments.method}: validation {report.accuracy:.4f}, average {report.average_accuracy:.4f}")
 
 

@@ -122,11 +122,11 @@ class Wrapper(Method):
         self.inner = inner
         self.inputs, self.per_picture = inner.inputs, inner.per_picture
 
-    @property  # type: ignore[override]
-    def network(self) -> Network:
+    @property
+    def network(self) -> Network:  # type: ignore[override]
         return self.inner.network
 
-    @property  # type: ignore[override]
+    @property
     def epoch(self) -> int:
         return self._epoch
 

@@ -154,7 +154,7 @@ def test_rows_and_seeds_can_be_added(copy, ferplus, monkeypatch):
     trained: list[str] = []
     original = Run.train
 
-    def note(self: Run) -> Report:
+    def note(self: Run) -> Report | None:
         trained.append("/".join(self.output.parts[-2:]))
         return original(self)
 
@@ -219,8 +219,8 @@ def test_an_interrupted_cell_goes_on_with_equal_results(tmp_path, faces_folder, 
 
     original, epochs = Run.finish_epoch, list[int]()
 
-    def stop_once(self: Run) -> None:
-        original(self)
+    def stop_once(self: Run, *arguments: Any) -> None:
+        original(self, *arguments)
         epochs.append(len(self.rows))
         if epochs == [1]:
             raise KeyboardInterrupt
