@@ -15,6 +15,7 @@ import typer
 
 from msanet import __version__
 from msanet.cli import lab, lists, recognize
+from msanet.cli.plugins import load_plugin, take_plugins
 from msanet.cli.show import echo, say, show_warning
 from msanet.errors import EXTRAS, InputError, missing
 
@@ -26,7 +27,10 @@ def start(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Facial expression recognition with MSA-Net."""
+    """Facial expression recognition with MSA-Net.
+
+    Every command takes --plugin FILE.py as well: a Python file that adds networks, methods, data sets or augmentations.
+    """
     if version:
         echo(f"msanet {__version__}")
         raise typer.Exit
@@ -45,6 +49,7 @@ for command in (
     lab.compare,
     lab.export,
     lists.networks,
+    lists.methods,
     lists.recipes,
 ):
     app.command()(command)
@@ -81,7 +86,10 @@ def main() -> None:
 def _run() -> int:
     """The exit code of the command."""
     try:
-        return app(prog_name="msanet", standalone_mode=False) or 0
+        arguments, files = take_plugins(sys.argv[1:])
+        for file in files:
+            load_plugin(file)
+        return app(arguments, prog_name="msanet", standalone_mode=False) or 0
     except InputError as error:
         say(str(error))
     except ModuleNotFoundError as error:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from msanet.cli.show import echo, note, print_rows, say
-
-if TYPE_CHECKING:
-    pass
 
 
 def models() -> None:
@@ -29,10 +26,28 @@ def networks() -> None:
     from msanet.networks import NETWORKS, count_cost, create_network
 
     rows = []
-    for name in NETWORKS:
+    for name, made in NETWORKS.items():
         parameters, operations = count_cost(create_network(name), 224)
-        rows.append([name, f"{parameters / 1e6:.2f} M", f"{operations / 1e9:.2f} G"])
-    print_rows(["network", "parameters", "multiply-adds"], rows)
+        rows.append([name, f"{parameters / 1e6:.2f} M", f"{operations / 1e9:.2f} G", first_line(made)])
+    rows.append(["timm:NAME", "", "", "Any backbone of timm by its name (extra timm)."])
+    print_rows(["network", "parameters", "multiply-adds", "what it is"], rows)
+
+
+def methods() -> None:
+    """List the methods, the ways of training a network, with their options."""
+    from msanet.methods import METHODS
+
+    rows = []
+    for name, made in METHODS.items():
+        fields = made.Options.model_fields.items()
+        options = ", ".join(key if field.is_required() else f"{key}={field.get_default()}" for key, field in fields)
+        rows.append([name, first_line(made), options])
+    print_rows(["method", "what it is", "options"], rows)
+
+
+def first_line(made: object) -> str:
+    """The first sentence of what is said about something."""
+    return (made.__doc__ or "").strip().partition("\n")[0]
 
 
 def recipes() -> None:

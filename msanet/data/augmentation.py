@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from msanet.preprocessing import MEAN_LANDMARKS, Preprocessing, blur, compress, mirror_landmarks
+
+CHANGES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {}
+"""Further changes by name: RGB uint8 [size, size, 3] -> the same; a plug-in enters its own. Loading processes must have
+them too, as they do where they are forked (Linux), or with `workers: 0`."""
 
 
 class Augmentation(BaseModel):
@@ -32,6 +37,7 @@ class Augmentation(BaseModel):
             of the side, half through JPEG of quality 3 to 50.
         randaugment: magnitude, 0 to 30, of two changes drawn from RandAugment's (Cubuk et al., NeurIPS 2020); 0 makes
             none. Some of them move the picture, which landmarks do not follow.
+        further: names of `CHANGES`, which plug-ins enter, made at the end.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +57,15 @@ class Augmentation(BaseModel):
     bar: float = Field(0.0, ge=0, le=1)
     degrade: float = Field(0.0, ge=0, le=1)
     randaugment: int = Field(0, ge=0, le=30)
+    further: tuple[str, ...] = ()
+
+    @field_validator("further")
+    @classmethod
+    def known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in value if name not in CHANGES]
+        if unknown:
+            raise ValueError(f"there is no change {unknown[0]!r}: choose from {', '.join(CHANGES) or 'none, so far'}")
+        return value
 
     def __call__(self, crop: np.ndarray, preprocessing: Preprocessing, rng: np.random.Generator) -> np.ndarray:
         """Crop RGB uint8 [H, W, 3] -> RGB uint8 [size, size, 3], ready for `preprocessing.normalize`."""
@@ -86,7 +101,10 @@ class Augmentation(BaseModel):
             image = preprocessing.sharpen(image, rng.uniform(-1, 1))
         if self.randaugment:
             image = randaugment(image, self.randaugment, rng)
-        return self.hide(image, rng), points
+        image = self.hide(image, rng)
+        for name in self.further:
+            image = CHANGES[name](image, rng)
+        return image, points
 
     def matrix(self, rng: np.random.Generator) -> np.ndarray:
         """A random affine map float64 [2, 3] of the crop onto itself, both of side 1 and centred on 0."""

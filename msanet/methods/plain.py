@@ -34,7 +34,8 @@ class Plain(Method):
 
     def __init__(self, network: Network, options: Options, context: Context) -> None:
         super().__init__(network, options, context)
-        self.weights: Tensor | None = None
+        self.weights: Tensor | None
+        self.register_buffer("weights", None)
         if options.class_weights != "none":
             weights = torch.ones(len(context.labels))
             if isinstance(options.class_weights, Mapping):
@@ -44,7 +45,7 @@ class Plain(Method):
                         f"method.class_weights names {unknown[0]!r}: choose from {', '.join(context.labels)}"
                     )
                 weights = torch.tensor([options.class_weights.get(label, 1.0) for label in context.labels])
-            self.register_buffer("weights", weights.to(context.device))
+            self.weights = weights.to(context.device)
 
     def fit(self, samples: Sequence[Sample], seed: int) -> None:
         if self.options.class_weights == "balanced" and self.weights is not None:

@@ -20,10 +20,12 @@ __all__ = [
     "Explains",
     "Explanation",
     "Network",
+    "check_network",
     "count_cost",
     "create_network",
     "example_inputs",
     "feature_size",
+    "fitting_arguments",
     "head_parameters",
     "network_arguments",
 ]
@@ -83,6 +85,12 @@ def network_arguments(name: str) -> dict[str, Any]:
         others = inspect.signature(MSANet).parameters
         own |= {argument: others[argument] for argument in others if argument not in ("kernels", "attention")}
     return {argument: parameter.default for argument, parameter in own.items() if argument != "num_classes"}
+
+
+def fitting_arguments(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a recipe's network arguments that a network has, and those that no network has, to be refused later."""
+    others = {argument for other in NETWORKS for argument in network_arguments(other)} - set(network_arguments(name))
+    return {argument: value for argument, value in arguments.items() if argument not in others}
 
 
 def head_parameters(name: str, arguments: Mapping[str, Any]) -> set[str]:

@@ -29,18 +29,18 @@ from torch import Tensor, nn
 
 from msanet import data, weights
 from msanet.data.alignment import aligned
+from msanet.data.arrange import arrange, default_labels
 from msanet.data.dataset import Batch, FaceDataset, training_loader
 from msanet.data.sample import NoSplitWarning, Sample, targets_of
 from msanet.data.sampling import EpochSampler
 from msanet.errors import InputError
 from msanet.files import replacing
-from msanet.labels import expressions_for
 from msanet.measure.calibration import fit_temperature
 from msanet.measure.predict import predict
 from msanet.measure.scores import MEASURE_TITLES, Report, score
 from msanet.methods import Context, create_method
 from msanet.model import Metadata
-from msanet.networks import create_network, network_arguments
+from msanet.networks import create_network, fitting_arguments, network_arguments
 from msanet.preprocessing import softmax
 from msanet.train.average import Average
 from msanet.train.checkpoint import Checkpoint, save_checkpoint
@@ -101,13 +101,18 @@ class Run:
         if self.checkpoint.exists() and not resume:
             raise InputError(f"{output} already holds a run: go on with --resume, or give another --output")
         self.accelerator = self.create_accelerator(trackers)
-        self.labels = expressions_for(recipe.num_classes)
+        training = data.read(source, "train", **recipe.data)
+        told = data.labels_of(source, training)
+        self.entries = recipe.labels or default_labels(told, recipe.num_classes)
+        self.training, self.labels = arrange(training, self.entries, told if recipe.labels else None)
         torch.manual_seed(recipe.seed)
-        self.network = create_network(network, len(self.labels), **recipe.network)
+        # a recipe for several networks may name arguments that only some of them have
+        self.arguments = fitting_arguments(network, recipe.network)
+        self.network = create_network(network, len(self.labels), **self.arguments)
         self.started = ""
         if recipe.initial_weights:
             self.started = weights.start_from(
-                self.network, network, recipe.network, self.labels, recipe.initial_weights
+                self.network, network, self.arguments, self.labels, recipe.initial_weights
             )
         self.network.to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.method = create_method(recipe.method, self.network, self.context())
@@ -261,7 +266,7 @@ class Run:
 
     def learn_all(self, asked: list[int]) -> Report | None:
         recipe, accelerator = self.recipe, self.accelerator
-        training = self.select(data.read(self.source, "train", **recipe.data))
+        training = self.training
         held_out = self.read_validation()
         extra = self.read_other(self.extra)
         unlabelled = self.read_other(self.unlabelled, labelled=False)
@@ -408,12 +413,9 @@ class Run:
 
     # -- data ---------------------------------------------------------------------------------------------------------
 
-    def select(self, samples: Sequence[Sample], source: str = "") -> list[Sample]:
-        """The pictures of the run's labels."""
-        chosen = [sample for sample in samples if sample.label in self.labels]
-        if not chosen:
-            raise InputError(f"{source or self.source} has no picture of {', '.join(self.labels)}: check the folder")
-        return chosen
+    def select(self, samples: Sequence[Sample]) -> list[Sample]:
+        """The pictures of the run's labels, which bear them."""
+        return arrange(samples, self.entries)[0]
 
     def read_validation(self) -> list[Sample]:
         """The held-out pictures; none where the recipe holds out none."""
@@ -432,7 +434,7 @@ class Run:
         with warnings.catch_warnings():  # it is not tested on
             warnings.simplefilter("ignore", NoSplitWarning)
             samples = data.read(source, "train", **options)
-        return self.select(samples, source) if labelled else samples
+        return self.select(samples) if labelled else samples
 
     def check_pictures(self, samples: Sequence[Sample]) -> None:
         """The pictures must be those that the run began with.
@@ -533,7 +535,7 @@ class Run:
     def write_weights(self, which: str) -> None:
         training = {**self.identity(), "epoch": len(self.rows), **environment()}
         # with the defaults of today, so that the file outlives a change of them
-        arguments = {**network_arguments(self.name), **self.recipe.network}
+        arguments = {**network_arguments(self.name), **self.arguments}
         metadata = Metadata(
             name=self.output.name,
             network=self.name,

@@ -153,7 +153,7 @@ def test_settings_reach_into_groups_and_are_yaml():
         ("preprocessing.framing.scale=0", r"field preprocessing\.framing: .*scale is 0"),
         ("preprocessing.framing.angle=1", r"field preprocessing\.framing\.angle"),
         ("schedule=linear", "field schedule"),
-        ("precision=float16", "field precision"),
+        ("precision=float8", "field precision"),
         ("select=loss", "field select"),
         ("momentum=1", "field momentum"),
         ("batch_size=1", "field batch_size"),
@@ -277,7 +277,8 @@ def test_what_a_run_folder_holds(learned):
     assert (facts["training_pictures"], facts["validation_pictures"], facts["threads"]) == (32, 16, 1)
     assert facts["versions"]["torch"].startswith(torch.__version__.split("+")[0])
     assert set(rows_of(folder)[0]) == {
-        "epoch", "learning_rate", "loss", "accuracy", "average_accuracy", "macro_f1", "seconds",
+        "epoch", "learning_rate", "loss",
+        "validation_loss", "accuracy", "average_accuracy", "macro_f1", "seconds",
     }  # fmt: skip
     assert json.loads((folder / "best" / "report.json").read_text())["confusion"] == report.to_dict()["confusion"]
 
@@ -397,7 +398,7 @@ def test_a_run_may_start_from_trained_weights_of_the_same_network(source, tmp_pa
     assert "anew: fc" in fewer.started
     assert all(torch.equal(value, trained[name]) for name, value in state.items() if not name.startswith("fc."))
     with pytest.raises(InputError, match="is of another architecture"):
-        start(source, tmp_path / "y", initial_weights=str(best), network={"stem_width": 8})
+        start(source, tmp_path / "y", initial_weights=str(best), num_classes=7, network={"stem_width": 8})
     with pytest.raises(InputError, match=r"none\.safetensors is missing"):
         start(source, tmp_path / "z", initial_weights=str(tmp_path / "none.safetensors"))
 
