@@ -50,7 +50,7 @@ def train(
     try:
         report = run.train()
     except Terminated as end:
-        say([f"stopped in epoch {len(run.rows) + 1}; what was done is in {output}: go on with --resume"])
+        say(f"stopped in epoch {len(run.rows) + 1}; what was done is in {output}: go on with --resume")
         raise typer.Exit(128 + end.number) from None
     if run.accelerator.is_main_process:
         if report is not None:
