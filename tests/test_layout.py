@@ -45,7 +45,7 @@ ORDER = (*GROUND, *LAB, *DOOR, *SHOP, *TOP)
 
 # Heavy library -> the files and folders that may import it. Everybody else asks one of them.
 OWNERS: dict[str, tuple[str, ...]] = {
-    "cv2": ("images", "preprocessing", "faces", "drawing", "video/live", "video/timeline"),
+    "cv2": ("images", "preprocessing", "faces", "drawing", "video/cuts", "video/live", "video/timeline"),
     "onnxruntime": ("runtime", "export"),
     "torch": (*LAB, *DOOR),
     "torchvision": (*LAB, *DOOR),
@@ -416,7 +416,7 @@ except SystemExit as end:
 """
     run = python(code)
     assert run.stdout.splitlines()[-1:] == ["done"], run.stderr
-    assert (tmp_path / "photo.annotated.png").is_file()
+    assert (tmp_path / "photo-2.png").is_file()
 
 
 def test_only_the_headless_opencv_is_asked_for():

@@ -11,10 +11,14 @@ import numpy as np
 from msanet.errors import InputError
 from msanet.faces.detector import Detections, FaceDetector
 from msanet.faces.face import Face
+from msanet.video.cuts import Scenes
 from msanet.video.frames import Frame
 
 PATIENCE = 1.0
 """Seconds that a face may be out of sight and still keep its number."""
+
+SETTLING = 0.08
+"""Time constant, seconds, of the exponential mean of a face's velocity."""
 
 LOOK_EVERY = 0.2
 """Seconds between two second looks at a face. A look takes longer than finding all faces; heads turn slowly."""
@@ -45,7 +49,8 @@ class Track:
         """The detector sees it here now."""
         elapsed = max(time - self.time, 1e-3)
         shift = (_center(box) - _center(self.box)) / elapsed
-        self.velocity = self.velocity + 0.4 * (shift - self.velocity)
+        # the shorter the time, the more of the shift is the detector's noise
+        self.velocity = self.velocity + (1 - math.exp(-elapsed / SETTLING)) * (shift - self.velocity)
         self.box, self.time = box, time
 
 
@@ -153,6 +158,7 @@ class Follower:
     Every frame is searched, reduced to `size` pixels; every `finer_every`-th, and one in which a face was lost, at
     twice that. Landmarks of small faces hardly turn with the face (see `FaceDetector`), so a face is looked at a second
     time, large and level, when it appears and every `LOOK_EVERY` seconds; in between, its landmarks move with its box.
+    A cut (see `Scenes`) makes everybody a new person.
 
     Args:
         following: how.
@@ -166,7 +172,10 @@ class Follower:
         self._detector = FaceDetector(2 * following.size, following.threshold, threads, refine=False, turns=False)
         self._size = following.size
         self._finer_every = following.finer_every
+        self._scenes = Scenes()
+        self._scene = 0
         self._tracker = Tracker()
+        self._left = Tracker()  # of the scene before, which may come back
         self._numbers = 0
         self._frames = 0
 
@@ -174,10 +183,15 @@ class Follower:
         """Find the faces of a frame, which is later than the one before."""
         finer = bool(self._finer_every) and self._frames % self._finer_every == 0
         self._frames += 1
-        boxes, scores, landmarks = self._detect(frame, 2 * self._size if finer else self._size)
+        small = frame.reduced(2 * self._size if finer else self._size)
+        scene = self._scenes(small, frame.time)
+        if scene != self._scene:
+            known = self._left if scene < self._scene else Tracker()
+            self._left, self._tracker, self._scene = self._tracker, known, scene
+        boxes, scores, landmarks = self._detect(frame, small)
         matched = self._tracker.match(boxes, frame.time)
         if not finer and self._tracker.lost(matched):
-            boxes, scores, landmarks = self._detect(frame, 2 * self._size)
+            boxes, scores, landmarks = self._detect(frame, frame.reduced(2 * self._size))
             matched = self._tracker.match(boxes, frame.time)
         present = self._tracker.update(boxes, matched, frame.time)
         self._look(frame, present, boxes, landmarks)
@@ -185,9 +199,8 @@ class Follower:
         seen = np.array([_place(present[row].points, boxes[row]) for row in order], np.float32).reshape(-1, 7, 2)
         return Sighting(seen[:, :2].reshape(-1, 4), scores[order], seen[:, 2:], [present[row].number for row in order])
 
-    def _detect(self, frame: Frame, size: int) -> Detections:
-        """What the detector finds in the frame reduced to `size`, in pixels of the frame."""
-        small = frame.reduced(size)
+    def _detect(self, frame: Frame, small: np.ndarray) -> Detections:
+        """What the detector finds in the reduced frame, in pixels of the frame."""
         boxes, scores, landmarks = self._detector(small)
         factor = frame.longest / max(small.shape[:2])
         return boxes * factor, scores, landmarks * factor

@@ -57,6 +57,29 @@ def test_another_place_or_size_is_another_person():
     assert run([[box(100)]] * 5 + [[box(100, side=500)]])[-1] == [1]
 
 
+def test_who_walks_fast_is_expected_where_the_walk_leads():
+    """Hidden for a third of a second the face comes back two and a half sides further."""
+    walk = [[box(30.0 * index)] for index in range(28)]
+    walk[15:23] = [[]] * 8
+    assert run(walk)[-1] == [0]
+
+
+def test_after_half_a_second_nobody_is_expected_to_walk_on():
+    """Three sides a second, and a stop as soon as the face is hidden; it comes back after 0.9 s."""
+    walk = [[box(12.0 * index)] for index in range(25)]
+    assert run(walk + [[]] * 22 + [[box(12.0 * 25)]])[-1] == [0]
+
+
+def test_a_velocity_from_two_frames_almost_at_once_is_no_velocity():
+    """A tenth of a side of the detector's noise within a millisecond, as uneven times have it."""
+    tracker = Tracker()
+    for x, time in ((100.0, 0.0), (100.0, 0.04), (110.0, 0.041), (110.0, 0.2)):
+        matched = tracker.match(box(x)[None], time)
+        (track,) = tracker.update(box(x)[None], matched, time)
+        assert np.abs(track.velocity).max() < 200
+    assert tracker.tracks == [track]
+
+
 @given(st.data())
 def test_people_apart_are_never_mixed_up(data):
     count = data.draw(st.integers(1, 6))
@@ -177,6 +200,23 @@ def test_landmarks_turn_with_the_face_and_move_with_it_between_the_looks(portrai
         assert roll(sighting.landmarks[0]) - roll(upright.landmarks[0]) == pytest.approx(25, abs=5)
     # her face is 190 pixels high
     assert second.landmarks[0, 2] - first.landmarks[0, 2] == pytest.approx([40, 15], abs=10)
+
+
+def test_a_cut_makes_a_new_person_at_the_same_place(portrait):
+    near = hung(portrait, 400)
+    far = np.where(np.arange(1280)[:, None] // 80 % 2, near, near // 2)  # the same face in another picture
+    follower = Follower(Following(), threads=1)
+    numbers = [follower(Scene(picture, index / 25)).numbers for index, picture in enumerate([near] * 4 + [far] * 3)]
+    assert numbers == [[1]] * 4 + [[2]] * 3
+
+
+def test_a_flash_makes_nobody_new(portrait):
+    near = hung(portrait, 400)
+    white = np.full_like(near, 255)
+    follower = Follower(Following(), threads=1)
+    pictures = [near] * 4 + [white, white // 4 * 3 + near // 4] + [near] * 3
+    numbers = [follower(Scene(picture, index / 25)).numbers for index, picture in enumerate(pictures)]
+    assert numbers[:4] + numbers[-3:] == [[1]] * 7
 
 
 def test_what_the_second_look_rejects_is_no_face(portrait, monkeypatch):
