@@ -44,7 +44,9 @@ def source(
     if isinstance(name, int):
         frames = camera(name)
     elif name == "-":
-        frames = raw(sys.stdin.buffer, *_size(frame_size))
+        size = _size(frame_size)
+        # without a buffer, whose lock the reading thread would still hold when the interpreter ends
+        frames = raw(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), *size)
     else:
         frames = stream(name)
     if keep_all or (isinstance(frames, VideoReader) and frames.duration is not None):
@@ -69,8 +71,9 @@ def stream(address: str) -> VideoReader:
     Raises:
         InputError: it cannot be opened.
     """
+    scheme, colon, rest = address.partition(":")
     # RTSP's default, UDP, loses packets, and so parts of pictures
-    return VideoReader(address, options={"rtsp_transport": "tcp"}, timeout=SILENCE)
+    return VideoReader(scheme.lower() + colon + rest, options={"rtsp_transport": "tcp"}, timeout=SILENCE)
 
 
 def camera(index: int) -> Generator[Frame, None, None]:
@@ -79,8 +82,10 @@ def camera(index: int) -> Generator[Frame, None, None]:
     By OpenCV, which numbers cameras alike on every system; FFmpeg's names for them differ.
 
     Raises:
-        InputError: it is not there, or goes away.
+        InputError: the number is not in 0..99, or the camera is not there, or goes away.
     """
+    if not 0 <= index < 100:  # OpenCV crashes under 0, and takes the hundreds for other ways to open a camera
+        raise InputError(f"there is no camera {index}: they are numbered from 0, and 99 at most")
     import cv2
 
     av = require("av")
@@ -110,7 +115,7 @@ def raw(file: BinaryIO, width: int, height: int) -> Generator[Frame, None, None]
 
     av = require("av")
     start, count = time.monotonic(), 0
-    while data := file.read(width * height * 3):
+    while data := _read(file, width * height * 3):
         if len(data) < width * height * 3:
             raise InputError(
                 f"the input ends within frame {count}: give the size of its frames, RGB with 8 bits, as --frame-size"
@@ -120,6 +125,14 @@ def raw(file: BinaryIO, width: int, height: int) -> Generator[Frame, None, None]
         count += 1
     if not count:
         raise InputError("the input holds no frame: write RGB frames with 8 bits to it")
+
+
+def _read(file: BinaryIO, size: int) -> bytearray:
+    """So many bytes, or those before the end; a pipe gives less at a time."""
+    data = bytearray()
+    while len(data) < size and (part := file.read(size - len(data))):
+        data += part
+    return data
 
 
 class Latest:

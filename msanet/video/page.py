@@ -17,12 +17,15 @@ from PIL import Image
 from msanet.drawing.annotate import draw
 from msanet.video.frames import Moment
 
+TIMEOUT = 10.0
+"""Seconds after which a browser that sends no request, or takes no picture, is left."""
+
 
 class Page:
     """A live view in the browser of this machine: a page that shows each frame with what was seen in it.
 
     It can be reached from this machine only, at an address that nobody can guess: other pages open in the same browser
-    must not see the camera. Nothing is drawn while nobody looks.
+    must not see the camera. Nothing is drawn while nobody looks, and each picture once for all who do.
 
     Attributes:
         address: of the page.
@@ -32,9 +35,11 @@ class Page:
         self._changed = threading.Condition()
         self._moment: Moment | None = None
         self._closed = False
-        secret = secrets.token_urlsafe(12)
+        self._drawing = threading.Lock()
+        self._drawn: tuple[Moment, bytes] | None = None
+        self._spots: dict[int, tuple[int, int]] = {}  # where each person's text stood last
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}/{secret}/"
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}/{secrets.token_urlsafe(12)}/"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def show(self, moment: Moment) -> None:
@@ -46,7 +51,6 @@ class Page:
     def pictures(self) -> Iterator[bytes]:
         """Each moment's annotated picture as JPEG, until the page is closed; those that came meanwhile are left out."""
         shown = None
-        spots: dict[int, tuple[int, int]] = {}  # where each person's text stood last
         while True:
             with self._changed:
                 while self._moment is shown and not self._closed:
@@ -54,9 +58,19 @@ class Page:
                 shown = self._moment
             if self._closed or shown is None:
                 return
-            file = BytesIO()
-            Image.fromarray(draw(shown.frame.picture(), shown.faces, spots=spots)).save(file, "JPEG", quality=80)
-            yield file.getvalue()
+            shown, picture = self._draw(shown)
+            yield picture
+
+    def _draw(self, moment: Moment) -> tuple[Moment, bytes]:
+        """This moment, or a later one that another reader has just asked for, as JPEG."""
+        with self._drawing:
+            if self._drawn is None or self._drawn[0].frame.index < moment.frame.index:
+                file = BytesIO()
+                Image.fromarray(draw(moment.frame.picture(), moment.faces, spots=self._spots)).save(
+                    file, "JPEG", quality=80
+                )
+                self._drawn = moment, file.getvalue()
+            return self._drawn
 
     def close(self) -> None:
         """End the page and what it sends."""
@@ -70,18 +84,23 @@ class Page:
 class _Handler(BaseHTTPRequestHandler):
     """The page at its address, and the pictures at `pictures` below it."""
 
+    timeout = TIMEOUT  # of the socket
+
     def __init__(self, page: Page, *arguments: Any) -> None:
         self._page = page
         super().__init__(*arguments)
 
     def do_GET(self) -> None:
-        root = urlsplit(self._page.address).path
-        if self.path == root:
+        address = urlsplit(self._page.address)
+        # another site may have given its name this machine's address, to read the page in this browser as its own
+        if self.headers["Host"] not in (address.netloc, f"localhost:{address.port}"):
+            self.send_error(403)
+        elif self.path == address.path:
             self._begin("text/html; charset=utf-8")
             self.wfile.write(_HTML)
-        elif self.path == f"{root}pictures":
+        elif self.path == f"{address.path}pictures":
             self._begin("multipart/x-mixed-replace; boundary=picture")
-            with suppress(OSError):  # who looked has gone
+            with suppress(OSError):  # who looked has gone, or takes nothing any more
                 for picture in self._page.pictures():
                     head = f"--picture\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
                     self.wfile.write(head.encode() + picture + b"\r\n")

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from msanet.errors import InputError
-from msanet.images import read
-from msanet.recognize.recognizer import Recognizer
 from msanet.video import live
 from msanet.video.frames import Frame
-from msanet.video.page import Page
 from msanet.video.tracks import Following
 from tests.conftest import HEIGHT, WIDTH, walking
 
 av = pytest.importorskip("av")
-
-
-@pytest.fixture(scope="module")
-def recognizer(tiny_model) -> Recognizer:
-    return Recognizer(tiny_model, threads=1)
 
 
 @pytest.fixture
@@ -65,6 +59,15 @@ def test_each_raw_frame_gives_a_line(recognizer, portrait):
     assert [line["dropped"] for line in result] == [0] * 5
     assert (np.diff([line["time"] for line in result]) >= 0).all()
     assert [sorted(face["track"] for face in line["faces"]) for line in result] == [[1, 2, 3]] * 5
+
+
+def test_a_pipe_gives_a_frame_in_parts():
+    class Pipe(io.BytesIO):
+        def read(self, size=-1):
+            return super().read(min(size, 7))
+
+    frames = list(live.raw(Pipe(bytes(range(192)) * 2), 8, 8))
+    assert [frame.picture().tobytes() for frame in frames] == [bytes(range(192))] * 2
 
 
 def test_raw_frames_of_the_wrong_size_are_one_sentence():
@@ -150,6 +153,34 @@ def test_a_camera_that_is_not_there(monkeypatch):
         list(source)
 
 
+@pytest.mark.parametrize("number", [-1, -(2**70), 100, 99_999_999_999])
+def test_numbers_that_no_camera_has_never_reach_opencv(monkeypatch, number):
+    monkeypatch.setattr("cv2.VideoCapture", None)
+    with pytest.raises(InputError, match=f"no camera {number}"), live.source(number) as source:
+        list(source)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_an_interrupt_of_standard_input_ends_in_order(tiny_model):
+    """The thread that reads waits in the system then."""
+    command = [sys.executable, "-m", "msanet", "recognize", "-", "--frame-size", "64x48", "--model", str(tiny_model)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(bytes(64 * 48 * 3 + 100))
+        process.stdin.flush()
+        assert b'"frame": 0' in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        error = process.stderr.read()
+        assert process.wait(20) == 130
+    assert b"Fatal" not in error
+    assert b"Traceback" not in error
+
+
 def test_a_recording_by_its_address_loses_no_frame(serve, make_clip, portrait, recognizer):
     clip = make_clip("recording.mkv", walking(portrait, 30))
 
@@ -195,24 +226,3 @@ def test_a_stream_that_falls_silent_is_told(serve, make_clip, portrait, monkeypa
 def test_nobody_there(serve):
     with pytest.raises(InputError, match="Connection refused"), live.source("http://127.0.0.1:9/x"):
         pass
-
-
-def test_the_page_shows_the_pictures_at_its_secret_address(recognizer, portrait):
-    page = Page()
-    try:
-        lines(live.raw(raw(walking(portrait, 1)), WIDTH, HEIGHT), recognizer, page)
-        with urllib.request.urlopen(page.address, timeout=5) as answer:
-            assert b'<img src="pictures"' in answer.read()
-        with urllib.request.urlopen(page.address + "pictures", timeout=5) as answer:
-            assert answer.headers["Content-Type"] == "multipart/x-mixed-replace; boundary=picture"
-            head = b"".join(answer.readline() for _ in range(4))
-            size = int(head.split(b"Content-Length: ")[1].split()[0])
-            picture = read(answer.read(size))
-        assert picture.shape == (HEIGHT, WIDTH, 3)
-        assert np.abs(picture.astype(int) - walking(portrait, 1)[0]).max() > 100  # it is drawn on
-        for other in ("/", "/pictures", "/wrong/pictures"):
-            root = page.address[: page.address.index("/", 8)]
-            with pytest.raises(urllib.error.HTTPError, match="404"):
-                urllib.request.urlopen(root + other, timeout=5)
-    finally:
-        page.close()
