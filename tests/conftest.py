@@ -321,6 +321,7 @@ def build_clip(
     pixels: str = "yuv420p",
     sound: str | None = None,
     options: dict[str, str] | None = None,
+    aspect: Fraction | None = None,
 ) -> Path:
     """Write a video by PyAV.
 
@@ -331,12 +332,15 @@ def build_clip(
         codec, pixels: FFmpeg's names.
         sound: codec of a tone as long as the video, or a second where there is no picture; None: none.
         options: of the encoder.
+        aspect: width of a pixel divided by its height.
     """
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:
         video = container.add_stream(codec, rate=25, options=options or {})
         video.pix_fmt, video.width, video.height = pixels, 64, 64
         video.codec_context.time_base = Fraction(1, 1000)
+        if aspect is not None:
+            video.codec_context.sample_aspect_ratio = aspect
         tone = None if sound is None else container.add_stream(sound, rate=8000, layout="mono")
         index, end = -1, 1000
         for index, picture in enumerate(pictures):

@@ -1,4 +1,4 @@
-"""Results as tables: a row for each face, and one for a picture without any."""
+"""Results as tables: a row for each face."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from msanet.errors import require
-from msanet.files import cell, replacing
+from msanet.files import replacing
 
 
 class Tabular(Protocol):
@@ -28,22 +28,17 @@ def columns(expressions: Sequence[str]) -> list[str]:
 
 
 def rows(result: Mapping[str, Any], expressions: Sequence[str]) -> Iterator[list[Any]]:
-    """A row for each face of a result as `to_dict` gives it, in the order of `columns`; of a picture without a face one
-    row with its source alone, the rest None. Texts are as `msanet.files.cell` has them."""
-    source = cell(result["source"])
+    """A row for each face of a result as `to_dict` gives it, in the order of `columns`."""
     for number, face in enumerate(result["faces"], 1):
         probabilities = [face["probabilities"][name] for name in expressions]
-        yield [source, number, *face["box"], face["score"], cell(face["expression"]), *probabilities]
-    if not result["faces"]:
-        yield [source, *[None] * (len(columns(expressions)) - 1)]
+        yield [result["source"], number, *face["box"], face["score"], face["expression"], *probabilities]
 
 
 def csv_lines(results: Iterable[Mapping[str, Any]], expressions: Sequence[str]) -> Iterator[str]:
-    """A header, and a line for each of the `rows` of results as `to_dict` gives them."""
+    """A header, and a line for each face of results as `to_dict` gives them."""
     line = io.StringIO()
     writer = csv.writer(line, lineterminator="\n")
-    header = list(map(cell, columns(expressions)))
-    for row in chain([header], (row for result in results for row in rows(result, expressions))):
+    for row in chain([columns(expressions)], (row for result in results for row in rows(result, expressions))):
         writer.writerow(row)
         yield line.getvalue()
         line.seek(0)
@@ -61,18 +56,12 @@ def write_csv(path: Path, results: Iterable[Mapping[str, Any]], expressions: Seq
 
 
 def to_pandas(results: Iterable[Tabular]) -> Any:
-    """One pandas DataFrame of one or several recognitions, with the numbers of their `to_dict`; face is an Int64, which
-    may be missing.
+    """One pandas DataFrame of one or several recognitions, with the numbers of their `to_dict`.
 
     Raises:
         InputError: pandas is not installed.
     """
-    pandas = require("pandas")
-    table = _by_column(results)
-    kinds = {"source": "object", "face": "Int64", "expression": "object"}
-    return pandas.DataFrame(
-        {name: pandas.Series(values, dtype=kinds.get(name, "float64")) for name, values in table.items()}
-    )
+    return require("pandas").DataFrame(_by_column(results))
 
 
 def to_polars(results: Iterable[Tabular]) -> Any:
@@ -81,14 +70,11 @@ def to_polars(results: Iterable[Tabular]) -> Any:
     Raises:
         InputError: polars is not installed.
     """
-    polars = require("polars")
-    table = _by_column(results)
-    kinds = {"source": polars.String, "face": polars.Int64, "expression": polars.String}
-    return polars.DataFrame(table, schema={name: kinds.get(name, polars.Float64) for name in table})
+    return require("polars").DataFrame(_by_column(results))
 
 
 def _by_column(results: Iterable[Tabular]) -> dict[str, list[Any]]:
-    """Name of each column -> its values; without recognitions the columns are there all the same."""
+    """Name of each column -> its values; without faces the columns are there all the same."""
     results = list(results)
     expressions = results[0].expressions if results else ()
     names = columns(expressions)

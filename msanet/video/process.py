@@ -10,19 +10,16 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from msanet.errors import InputError
 from msanet.images import write
 from msanet.recognize.recognizer import Recognizer
+from msanet.video.annotate import AnnotatedVideo
 from msanet.video.frames import Moment, VideoReader
+from msanet.video.recognize import recognize
 from msanet.video.timeline import Table, Timeline, writing
 from msanet.video.tracks import Following
-
-if TYPE_CHECKING:
-    pass
-from msanet.video.annotate import AnnotatedVideo
-from msanet.video.recognize import recognize
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +29,13 @@ class VideoOutcome:
     Attributes:
         timeline: each person's expressions, as far as the video was read.
         files: what was written: annotated video, table, picture of the timeline.
-        interrupted: whether Ctrl-C ended it.
+        interrupted: the signal that ended it, Ctrl-C's or the system's; None: none did.
         failures: a sentence for each thing that went wrong on the way; what was done before is in the files.
     """
 
     timeline: Timeline
     files: list[Path]
-    interrupted: bool
+    interrupted: signal.Signals | None
     failures: list[str]
 
 
@@ -53,7 +50,11 @@ def process(
     workers: int | None = None,
     progress: Callable[[float, float | None], None] | None = None,
 ) -> VideoOutcome:
-    """Recognise the expressions in a video file, until its end, Ctrl-C, or what makes it impossible to go on.
+    """Recognise the expressions in a video file, until its end, Ctrl-C (SIGINT or SIGTERM), or what makes it
+    impossible to go on.
+
+    The files are whole however it ends. Of a run that is killed the annotated video can be played up to its last two
+    seconds, and the table has all that it shows (but see `Table` on Parquet).
 
     Args:
         path: the video.
@@ -71,7 +72,7 @@ def process(
     sinks: list[Table | AnnotatedVideo] = []
     files: list[Path] = []
     with ExitStack() as stack:
-        stop = stack.enter_context(interruptible())
+        stop = stack.enter_context(stopping())
         reader = stack.enter_context(VideoReader(path, sound=target is not None and annotate))
         moments = stack.enter_context(closing(recognize(reader, recognizer, following, workers)))
         first = next(moments)  # before any file is begun
@@ -87,22 +88,23 @@ def process(
         failures = _run(chain([first], moments), reader, [timeline, *sinks], stop, progress)
         for sink in sinks:
             _attempt(sink.close, failures)
-    if target is not None:
-        files.append(target.with_name(f"{target.name}.png"))
-        _attempt(lambda: write(files[-1], timeline.draw(os.path.basename(reader.name))), failures)
+        if target is not None:
+            files.append(target.with_name(f"{target.name}.png"))
+            _attempt(lambda: write(files[-1], timeline.draw(os.path.basename(reader.name))), failures)
+        failures += [sink.failure for sink in sinks if isinstance(sink, AnnotatedVideo) and sink.failure]
     if reader.damaged:
         failures.append(
             f"{reader.name} is damaged, {reader.damaged} places could not be decoded: the results are those of the "
             "rest; copy or download it again"
         )
-    return VideoOutcome(timeline, [file for file in files if file.exists()], stop.is_set(), failures)
+    return VideoOutcome(timeline, [file for file in files if file.exists()], stop.signal, failures)
 
 
 def _run(
     moments: Iterable[Moment],
     reader: VideoReader,
     sinks: Sequence[Timeline | Table | AnnotatedVideo],
-    stop: threading.Event,
+    stop: Stop,
     progress: Callable[[float, float | None], None] | None,
 ) -> list[str]:
     """Hand each moment to the sinks; what went wrong."""
@@ -112,7 +114,7 @@ def _run(
                 sink.add(moment)
             if progress is not None:
                 progress(moment.frame.time, reader.duration)
-            if stop.is_set():
+            if stop.signal is not None:
                 return []
         for sink in sinks:
             if isinstance(sink, AnnotatedVideo):
@@ -155,21 +157,33 @@ def targets(folder: Path, videos: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-@contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event, so that a frame is finished first; a second one interrupts at once."""
-    stop = threading.Event()
+@dataclass
+class Stop:
+    """Whether it is time to end.
 
-    def handle(*_: object) -> None:
-        if stop.is_set():
+    Attributes:
+        signal: that asked for it; None: none did.
+    """
+
+    signal: signal.Signals | None = None
+
+
+@contextmanager
+def stopping() -> Iterator[Stop]:
+    """Ctrl-C (SIGINT) and SIGTERM ask for the end, so that a frame is finished first; a second interrupts at once."""
+    stop = Stop()
+
+    def handle(number: int, _: object) -> None:
+        if stop.signal is not None:
             raise KeyboardInterrupt
-        stop.set()
+        stop.signal = signal.Signals(number)
 
     if threading.current_thread() is not threading.main_thread():  # only that one receives signals
         yield stop
         return
-    before = signal.signal(signal.SIGINT, handle)
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -43,7 +43,7 @@ def columns(expressions: Sequence[str]) -> list[str]:
 
 
 class Table:
-    """The table, written row by row: what was added is kept however the run ends.
+    """The table, written frame by frame: what was added is kept however the run ends, even if it is killed.
 
     Only Parquet needs its end: of a run that is killed, or whose disk is full, it cannot be read.
 
@@ -84,6 +84,8 @@ class Table:
         with writing(self.name):
             for face in moment.faces:
                 self._add(moment.frame, face)
+            if moment.faces and self._kind != "parquet":
+                self._file.flush()
             if len(self._rows) >= _GROUP:
                 self._write_group()
 
@@ -230,8 +232,8 @@ class Timeline:
 
     def summary(self, source: str) -> list[list[Any]]:
         """A row for each person held: source, number, expression with the largest mean probability, that, first and
-        last sighting as texts, number of frames."""
-        rows: list[list[Any]] = []
+        last sighting as texts, number of frames. Without anybody it is one that says so."""
+        rows: list[list[Any]] = [] if self.people else [[source, "", "no face found", "", "", "", ""]]
         for person in sorted(self.people.values(), key=lambda person: person.number):
             shares = self.shares(person)
             best = max(shares, key=shares.__getitem__)

@@ -55,6 +55,22 @@ def test_csv_and_json_lines_hold_every_face_of_every_frame(tmp_path):
     assert sum(float(rows[0][name]) for name in EXPRESSIONS) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_what_was_added_is_in_the_file_at_once(tmp_path, kind):
+    """So that a run that is killed leaves it."""
+    table = Table(tmp_path / "table", kind, EXPRESSIONS)
+    for index in range(3):
+        table.add(moment(index, index / 25, face(1, "anger")))
+        assert len((tmp_path / "table").read_text().splitlines()) == index + 1 + (kind == "csv")
+    table.close()
+
+
+def test_nobody_is_a_row_that_says_so():
+    (row,) = Timeline(EXPRESSIONS).summary("wall.mp4")
+    assert row[:3] == ["wall.mp4", "", "no face found"]
+    assert len(row) == 7
+
+
 def test_parquet_holds_the_same(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     table = Table(tmp_path / "table.parquet", "parquet", EXPRESSIONS)

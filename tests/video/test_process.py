@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import signal
 import subprocess
 import sys
-import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,51 +13,18 @@ import pytest
 
 from msanet.errors import InputError
 from msanet.images import read
-from msanet.recognize.recognizer import Recognizer
 from msanet.video.process import process, targets
-from msanet.video.recognize import ahead
 from msanet.video.tracks import Following
-from tests.conftest import HEIGHT, WIDTH, build_clip, walking
+from tests.conftest import WIDTH, build_clip, walking
+from tests.video.conftest import rows, times
 
 av = pytest.importorskip("av")
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def recognizer(tiny_model) -> Recognizer:
-    return Recognizer(tiny_model, threads=1)
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory, clip, recognizer):
-    """The outcome for the clip, and the folder of its files."""
-    folder = tmp_path_factory.mktemp("done")
-    return process(clip, recognizer, Following(), folder / "clip"), folder
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open() as file:
-        return list(csv.DictReader(file))
-
-
-def times(path: Path) -> list[float]:
-    with av.open(str(path)) as container:
-        return [frame.time for frame in container.decode(video=0)]
-
-
-def pictures(path: Path) -> list[np.ndarray]:
-    with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-
-
-def sound(path: Path) -> list[bytes]:
-    with av.open(str(path)) as container:
-        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
-
-
 def test_everybody_is_followed_through_every_frame(done):
     outcome, folder = done
-    assert (outcome.failures, outcome.interrupted) == ([], False)
+    assert (outcome.failures, outcome.interrupted) == ([], None)
     assert sorted(path.name for path in folder.iterdir()) == ["clip.csv", "clip.mp4", "clip.png"]
     assert sorted(outcome.files) == sorted(folder.iterdir())
     table = rows(folder / "clip.csv")
@@ -82,59 +46,6 @@ def test_the_timeline_is_that_of_the_table(done):
         assert outcome.timeline.shares(person) == pytest.approx(means, abs=1e-4)
         assert (person.first, person.last, person.frames) == (0.0, pytest.approx(29 / 25), 30)
     assert read(folder / "clip.png").shape[1] == 1600
-
-
-def test_the_annotated_video_is_the_video_with_drawings_and_its_own_sound(clip, done):
-    _, folder = done
-    assert times(folder / "clip.mp4") == pytest.approx(times(clip), abs=1e-4)
-    assert sound(folder / "clip.mp4") == sound(clip)
-    before, after = np.stack(pictures(clip)).astype(int), np.stack(pictures(folder / "clip.mp4")).astype(int)
-    assert before.shape == after.shape == (30, HEIGHT, WIDTH, 3)
-    differences = np.abs(before - after).max(axis=3)
-    assert np.median(differences) <= 3
-    for row in rows(folder / "clip.csv"):
-        x, y1, y2 = round(float(row["x1"])), round(float(row["y1"])), round(float(row["y2"]))
-        assert differences[int(row["frame"]), y1 + 10 : y2 - 10, x - 1 : x + 2].max(axis=1).mean() > 30
-
-
-def test_uneven_times_are_kept(tmp_path, recognizer, portrait):
-    uneven = [0, 40, 45, 400, 410, 2000, 2033]
-    path = build_clip(tmp_path / "uneven.mkv", walking(portrait, 7), times=uneven)
-    process(path, recognizer, Following(), tmp_path / "out")
-    assert times(tmp_path / "out.mp4") == pytest.approx(np.array(uneven) / 1000, abs=1e-3)
-    assert sorted({float(row["time"]) for row in rows(tmp_path / "out.csv")}) == [value / 1000 for value in uneven]
-
-
-def test_a_video_that_begins_late_begins_at_zero(tmp_path, recognizer, portrait):
-    path = build_clip(tmp_path / "late.mkv", walking(portrait, 4), times=[5000, 5040, 5080, 5120])
-    process(path, recognizer, Following(), tmp_path / "out")
-    assert times(tmp_path / "out.mp4") == pytest.approx([0, 0.04, 0.08, 0.12], abs=1e-3)
-    assert {float(row["time"]) for row in rows(tmp_path / "out.csv")} == {0, 0.04, 0.08, 0.12}
-
-
-def test_sound_of_a_transport_stream_is_kept(tmp_path, recognizer, portrait):
-    """There AAC has a header in each packet (ADTS), and none that MP4 could begin with."""
-    path = build_clip(tmp_path / "clip.ts", walking(portrait, 10), sound="aac")
-    assert process(path, recognizer, Following(), tmp_path / "out").failures == []
-    counts = []
-    for name in (path, tmp_path / "out.mkv"):
-        with av.open(str(name)) as container:
-            counts.append(sum(frame.samples for frame in container.decode(audio=0)))
-    assert 0 < counts[0] - 1025 <= counts[1] <= counts[0]
-
-
-def test_sound_that_mp4_does_not_carry_makes_a_matroska_file(tmp_path, recognizer, portrait):
-    path = build_clip(tmp_path / "clip.avi", walking(portrait, 5), codec="mpeg4", sound="pcm_s16le")
-    outcome = process(path, recognizer, Following(), tmp_path / "out")
-    assert outcome.failures == []
-    assert b"".join(sound(tmp_path / "out.mkv")) == b"".join(sound(path))
-
-
-def test_odd_sides_become_even(tmp_path, recognizer, portrait):
-    path = build_clip(tmp_path / "odd.mkv", walking(portrait, 3, (641, 361)), codec="ffv1", pixels="yuv444p")
-    assert process(path, recognizer, Following(), tmp_path / "out").failures == []
-    assert pictures(tmp_path / "out.mp4")[0].shape == (360, 640, 3)
-    assert len(rows(tmp_path / "out.csv")) == 9
 
 
 def test_a_video_without_faces_has_an_empty_table(tmp_path, recognizer):
@@ -175,21 +86,35 @@ def test_nothing_is_left_where_nothing_could_be_done(tmp_path, recognizer, clip)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_interrupt_leaves_what_was_done(tmp_path, recognizer, clip):
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_what_was_done(tmp_path, recognizer, clip, number: signal.Signals):
+    before = signal.getsignal(number)
 
     def progress(seconds: float, duration: float | None) -> None:
         assert duration == pytest.approx(1.2, abs=0.1)
         if seconds >= 0.4:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
     outcome = process(clip, recognizer, Following(), tmp_path / "out", progress=progress)
-    assert outcome.interrupted
+    assert outcome.interrupted is number
     assert outcome.failures == []
     assert times(tmp_path / "out.mp4") == pytest.approx(np.arange(11) / 25, abs=1e-4)
     assert {int(row["frame"]) for row in rows(tmp_path / "out.csv")} == set(range(11))
     assert (tmp_path / "out.png").exists()
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
+
+
+def test_a_cut_makes_a_new_person(tmp_path, recognizer, portrait):
+    here, there = walking(portrait, 8), walking(portrait, 8)
+    there = [np.ascontiguousarray(255 - (255 - picture[:, ::-1]) // 3 * 2) for picture in there]
+    there = [np.where(np.arange(WIDTH)[:, None] // 40 % 2, picture, picture // 2) for picture in there]
+    path = build_clip(tmp_path / "cuts.mp4", here + there + here, options={"crf": "10"})
+    outcome = process(path, recognizer, Following(smoothing=1), tmp_path / "out", annotate=False)
+    frames_of: dict[str, list[int]] = {}
+    for row in rows(tmp_path / "out.csv"):
+        frames_of.setdefault(row["track"], []).append(int(row["frame"]))
+    assert len(outcome.timeline.people) >= 6
+    assert all(seen[0] // 8 == seen[-1] // 8 for seen in frames_of.values())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of file size are POSIX")
@@ -230,34 +155,3 @@ def test_targets_never_meet(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
         targets(tmp_path / "file", videos)
-
-
-def test_ahead_keeps_order_and_its_distance():
-    made = []
-
-    def items():
-        for number in range(50):
-            made.append(number)
-            yield number
-
-    for number in ahead(items(), 3):
-        time.sleep(0.002)
-        assert len(made) <= number + 3 + 2  # and one in each hand
-    assert made == list(range(50))
-
-
-def test_ahead_passes_errors_on_and_ends_its_thread():
-    def broken():
-        yield 1
-        raise InputError("broken")
-
-    stream = ahead(broken(), 2)
-    assert next(stream) == 1
-    with pytest.raises(InputError, match="broken"):
-        next(stream)
-    threads = threading.active_count()
-    endless = ahead(iter(int, 1), 2)
-    assert next(endless) == 0
-    assert threading.active_count() == threads + 1
-    endless.close()
-    assert threading.active_count() == threads
