@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -23,9 +23,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
 """Pillow's names of the formats read. Others stay closed: some of its decoders start other programs."""
 
 PICTURE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
+    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
 )
-"""Endings, in lower case, by which the pictures of a folder are known."""
+"""Endings, in lower case, of pictures that can be read everywhere; see `picture_suffixes`."""
 
 WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """Endings that `write` knows, with Pillow's names of their formats."""
@@ -86,38 +86,11 @@ def name_of(source: object) -> str:
     return {"bytes": "the file in memory", "ndarray": "the array"}.get(type(source).__name__, "the PIL image")
 
 
-def listing(folder: str | os.PathLike[str], leave_out: str | os.PathLike[str] | None = None) -> list[str]:
-    """The pictures in a folder and the folders below it, known by their endings, sorted; hidden ones left out.
-
-    Links to folders are followed, each folder is entered once. One that cannot be opened is warned of.
-
-    Args:
-        folder: where to look.
-        leave_out: a folder below it that is not entered, such as that of the results.
-    """
-
-    def warn(error: OSError) -> None:
-        warnings.warn(f"{error.filename} is left out ({error.strerror}): check its permissions", stacklevel=4)
-
-    found: list[str] = []
-    seen = set()
-    if leave_out is not None and os.path.isdir(leave_out) and not os.path.samefile(leave_out, folder):
-        seen.add(_identity(leave_out))
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=warn):
-        if _identity(parent) in seen:
-            folders.clear()
-            continue
-        seen.add(_identity(parent))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names = (name for name in files if os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES and name[0] != ".")
-        found += [path for path in (os.path.join(parent, name) for name in names) if os.path.isfile(path)]
-    return sorted(found)
-
-
-def _identity(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Equal for two paths of one file or folder."""
-    status = os.stat(path)
-    return status.st_dev, status.st_ino
+def picture_suffixes() -> frozenset[str]:
+    """Endings, in lower case, by which the pictures of a folder are known: AVIF and HEIC among them where what is
+    installed reads them."""
+    modules = {".avif": "PIL._avif", ".heic": "pillow_heif", ".heif": "pillow_heif"}
+    return PICTURE_SUFFIXES | {suffix for suffix, module in modules.items() if find_spec(module) is not None}
 
 
 def write(path: str | os.PathLike[str], image: np.ndarray) -> None:

@@ -288,8 +288,10 @@ def compress(image: np.ndarray, quality: int) -> np.ndarray:
     """An image uint8 [H, W, 3] as it comes back from JPEG of a quality of 0..100."""
     import cv2
 
-    _, code = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
+    # OpenCV's channels are BGR: JPEG keeps brightness better than colour, so that their order matters
+    _, code = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
+    return np.ascontiguousarray(decoded[..., ::-1])
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:

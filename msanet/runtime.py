@@ -16,10 +16,32 @@ DEFAULT_THREADS = 8
 """Most threads taken without being asked: small networks gain nothing from more."""
 
 
+MOST_THREADS = 256
+"""More than this is refused, as a slip of the finger."""
+
+
+def processors() -> int:
+    """How many processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def available_threads() -> int:
     """Threads used when none are asked for: the processors this process may run on, `DEFAULT_THREADS` at most."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(processors, DEFAULT_THREADS)
+    return min(processors(), DEFAULT_THREADS)
+
+
+def usable_threads(threads: int | None, name: str = "threads") -> int:
+    """The threads asked for, but no more than `processors()`, for which more would only wait; None:
+    `available_threads()`.
+
+    Raises:
+        InputError: they are under 1 or over `MOST_THREADS`; `name` says what they are.
+    """
+    if threads is None:
+        return available_threads()
+    if not 1 <= threads <= MOST_THREADS:
+        raise InputError(f"{name} is {threads}: give 1 to {MOST_THREADS}, or none for all processors")
+    return min(threads, processors())
 
 
 def limit_arenas() -> None:
@@ -38,7 +60,7 @@ class Session:
 
     Args:
         model: path of an ONNX file, or its bytes.
-        threads: processor threads for one run; None: `available_threads()`.
+        threads: processor threads for one run, see `usable_threads`.
         providers: onnxruntime's execution providers in order of preference; None: the processor.
 
     Attributes:
@@ -47,7 +69,7 @@ class Session:
         custom_metadata: what else the file says, name -> text.
 
     Raises:
-        InputError: the file is missing or no ONNX network, `threads` is under 1 or a provider is not installed.
+        InputError: the file is missing or no ONNX network, `threads` is out of range or a provider is not installed.
     """
 
     def __init__(
@@ -56,8 +78,7 @@ class Session:
         threads: int | None = None,
         providers: Sequence[str] | None = None,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise InputError(f"threads is {threads}: give 1 or more, or none for all processors")
+        threads = usable_threads(threads)
         self.name = "the ONNX bytes" if isinstance(model, bytes) else os.fspath(model)
         if not isinstance(model, bytes):
             _check_file(Path(model))
@@ -74,7 +95,7 @@ class Session:
             )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        options.intra_op_num_threads = threads or available_threads()
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         # the arena doubles when several threads run at once: peaks of 830 MB instead of 480, and no time saved
         options.enable_cpu_mem_arena = False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
@@ -13,7 +15,7 @@ from msanet.classifier import Classifier
 from msanet.errors import InputError
 from msanet.files import replacing
 from msanet.model import METADATA_KEY, Metadata, model_path
-from msanet.networks import Network, create_network
+from msanet.networks import Network, create_network, head_parameters
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -89,17 +91,61 @@ def load_either(name_or_file: str | Path, threads: int | None = None) -> tuple[N
     return classifier, classifier.metadata
 
 
-def start_from(network: Network, name_or_file: str | Path) -> None:
-    """Load the weights of a trained model into a network, to train it further.
+def start_from(
+    network: Network, name: str, arguments: Mapping[str, Any], labels: Sequence[str], file: str | Path
+) -> str:
+    """Load weights into a network, to train it further; what was taken, in a sentence.
+
+    Weights of the same network and labels are taken whole. Otherwise, and from files of other programs, all that bears
+    the same name and shape is taken: a ResNet-18 of torchvision's names, or of a face recognition network that wraps
+    them ("module.", "features.", ...), for `resnet18` whole and for the stem of MSA-Net. What depends on the labels,
+    the head, begins anew.
+
+    Args:
+        network: freshly initialised.
+        name: of the network.
+        arguments: that it was created with.
+        labels: names of its K classes.
+        file: a shipped model's name, or a .safetensors file.
 
     Raises:
-        InputError: the model cannot be loaded, or is of another network or number of expressions.
+        InputError: the file cannot be loaded, fits nowhere, or is of another architecture.
     """
-    trained, metadata = load(name_or_file)
-    try:
-        network.load_state_dict(trained.state_dict())
-    except RuntimeError:
+    path = model_path(file, ".safetensors")
+    tensors, texts = load_tensors(path)
+    own = network.state_dict()
+    if METADATA_KEY in texts:
+        metadata = Metadata.from_json(texts[METADATA_KEY], str(path))
+        if metadata.network == name and tuple(metadata.expressions) == tuple(labels):
+            try:
+                network.load_state_dict(tensors)
+            except RuntimeError:
+                raise InputError(
+                    f"{path} is {name} with other arguments: start the same network with the same from it"
+                ) from None
+            return f"the network starts from {path}"
+    head = head_parameters(name, arguments)
+    prefix = shared_prefix(own, tensors)
+    found = {key: tensors[prefix + key] for key in own if prefix + key in tensors and key not in head}
+    wrong = [key for key, tensor in found.items() if tensor.shape != own[key].shape]
+    if wrong:
         raise InputError(
-            f"{name_or_file} is {metadata.network} with {len(metadata.expressions)} expressions: "
-            "start the same network with the same arguments from it"
-        ) from None
+            f"{path} is of another architecture than {name}: its {prefix}{wrong[0]} is {list(found[wrong[0]].shape)}, "
+            f"not {list(own[wrong[0]].shape)}"
+        )
+    if not found:
+        raise InputError(f"{path} holds nothing that network {name} has: it is of another architecture")
+    network.load_state_dict({**own, **found})
+    new = sorted({key.split(".")[0] for key in own if key not in found})
+    unused = sorted(
+        {key.removeprefix(prefix).split(".")[0] for key in tensors if key.removeprefix(prefix) not in found}
+    )
+    return f"{len(found)} of {len(own)} tensors start from {path}; anew: {', '.join(new)}" + (
+        f"; left out of the file: {', '.join(unused)}" if unused else ""
+    )
+
+
+def shared_prefix(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> str:
+    """What stands before a network's names in a file: the prefix under which most of them are there."""
+    counts = Counter(key[: -len(name)] for key in tensors for name in own if key == name or key.endswith("." + name))
+    return max(counts, key=lambda prefix: (counts[prefix], -len(prefix)), default="")

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 import zlib
-from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.machinery import ModuleSpec
 from io import BytesIO
-from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from msanet.errors import InputError
 from msanet.files import replacing
-from msanet.images import listing, read, write
+from msanet.images import picture_suffixes, read, write
 
 # red, green above blue, white: every turn of it looks different
 QUADRANTS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
@@ -174,42 +175,15 @@ def test_damage_ends_in_a_picture_or_in_one_sentence(kind, data):
         assert read(bytes(broken)).dtype == np.uint8
 
 
-def test_listing_finds_pictures_by_their_ending(tmp_path):
-    (tmp_path / "sub").mkdir()
-    for name in ("b.JPG", "a.png", "sub/c.webp", "notes.txt", ".hidden.png"):
-        (tmp_path / name).touch()
-    assert names_in(tmp_path) == ["a.png", "b.JPG", "sub/c.webp"]
-
-
-def test_listing_follows_links_once_and_leaves_out_a_folder(tmp_path):
-    inside, outside = tmp_path / "inside", tmp_path / "outside"
-    for name in ("inside/sub/a.png", "inside/results/b.png", "outside/c.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (inside / "link").symlink_to(outside)
-    (inside / "sub" / "circle").symlink_to(inside)
-    (outside / "circle").symlink_to(outside)
-    (inside / "nowhere.png").symlink_to(tmp_path / "missing.png")
-    assert names_in(inside) == ["link/c.png", "results/b.png", "sub/a.png"]
-    assert names_in(inside, inside / "sub" / ".." / "results") == ["link/c.png", "sub/a.png"]
-    assert names_in(inside, inside) == names_in(inside, tmp_path / "missing") == names_in(inside)
-
-
-def test_a_folder_that_cannot_be_opened_is_warned_of(tmp_path, monkeypatch):
-    def walk(
-        folder: Path, onerror: Callable[[OSError], None], **_: object
-    ) -> Iterator[tuple[str, list[str], list[str]]]:
-        onerror(PermissionError(13, "Permission denied", f"{folder}/closed"))
-        yield str(folder), [], ["a.png"]
-
-    (tmp_path / "a.png").touch()
-    monkeypatch.setattr("os.walk", walk)  # root may open everything
-    with pytest.warns(UserWarning, match=r"closed is left out \(Permission denied\)"):
-        assert names_in(tmp_path) == ["a.png"]
-
-
-def names_in(folder: Path, leave_out: Path | None = None) -> list[str]:
-    return [Path(path).relative_to(folder).as_posix() for path in listing(folder, leave_out)]
+def test_a_folder_s_pictures_are_known_by_what_is_installed(monkeypatch):
+    assert {".jpg", ".jfif", ".png"} <= picture_suffixes()
+    assert (".avif" in picture_suffixes()) == features.check("avif")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    assert ".heic" not in picture_suffixes()
+    module = ModuleType("pillow_heif")
+    module.__spec__ = ModuleSpec("pillow_heif", None)
+    monkeypatch.setitem(sys.modules, "pillow_heif", module)
+    assert ".heic" in picture_suffixes()
 
 
 def test_large_pictures_keep_every_pixel():

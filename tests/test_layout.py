@@ -416,7 +416,7 @@ except SystemExit as end:
 """
     run = python(code)
     assert run.stdout.splitlines()[-1:] == ["done"], run.stderr
-    assert (tmp_path / "photo-2.png").is_file()
+    assert (tmp_path / "photo.annotated.png").is_file()
 
 
 def test_only_the_headless_opencv_is_asked_for():

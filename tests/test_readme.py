@@ -51,7 +51,12 @@ def test_the_commands_run(workplace, ferplus, monkeypatch, capsys):
             command.main()
         differs = arguments[1] == "datasets" and caught.value.code == 2  # the tiny set has not the official counts
         assert differs or not caught.value.code, f"{line}: {capsys.readouterr().err}"
-    made = {"annotated/photo.jpg", "reasons/photo.jpg", "runs/mine/best.safetensors", "runs/mine/report/report.html"}
+    made = {
+        "annotated/photo.annotated.jpg",
+        "reasons/photo.annotated.jpg",
+        "runs/mine/best.safetensors",
+        "runs/mine/report/report.html",
+    }
     assert {path for path in made if not Path(path).is_file()} == set()
 
 

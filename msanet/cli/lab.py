@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from msanet.cli.show import say, split_words
+from msanet.cli.show import echo, say, split_words
 from msanet.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,25 +22,40 @@ DataOption = Annotated[
 def train(
     source: DataOption,
     output: Annotated[Path, typer.Option(help="Folder of the run.")],
-    network: Annotated[str, typer.Option(help="Name of a network.")] = "msanet",
+    network: Annotated[str, typer.Option(help="Name of a network, or timm:NAME.")] = "msanet",
     recipe: Annotated[str, typer.Option(help="Name of a recipe, or a .yaml file.")] = "default",
+    method: Annotated[str, typer.Option(help="Name of a method, instead of the recipe's.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in this folder stopped.")] = False,
     extra: Annotated[
         str, typer.Option(metavar="NAME:DIR", help="A second data set, mixed in; see the recipe's extra_share.")
     ] = "",
+    unlabelled: Annotated[
+        str, typer.Option(metavar="NAME:DIR", help="Pictures that a method may use without their labels.")
+    ] = "",
+    fold: Annotated[str, typer.Option(metavar="K/N", help="Leave fold K of N out, by person, for the test.")] = "",
+    track: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Log to tensorboard, wandb, mlflow, ... too.")
+    ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field.")] = None,
 ) -> None:
     """Train a network; the best epoch is chosen on the validation split."""
     from msanet.train.recipe import load_recipe
 
-    chosen = load_recipe(recipe, settings or ())  # before torch, which takes seconds
-    from msanet.train.run import Run
+    changes = [f"method={{name: {method}}}"] if method else []
+    changes += [f"data.fold={fold}"] if fold else []
+    chosen = load_recipe(recipe, [*changes, *(settings or ())])  # before torch, which takes seconds
+    from msanet.train.run import Run, Terminated
 
-    run = Run(source, network, chosen, output, resume, extra)
-    report = run.train()
+    run = Run(source, network, chosen, output, resume, extra, unlabelled, track or ())
+    try:
+        report = run.train()
+    except Terminated as end:
+        say(f"stopped in epoch {len(run.rows) + 1}; what was done is in {output}: go on with --resume")
+        raise typer.Exit(128 + end.number) from None
     if run.accelerator.is_main_process:
-        typer.echo(report.to_markdown())
-        typer.echo(f"weights: {output / 'best.safetensors'}")
+        if report is not None:
+            echo(*report.to_markdown().split("\n"))
+        echo(f"weights: {output / 'best.safetensors'}")
     run.accelerator.end_training()  # a process that ends with its group open may abort
 
 
@@ -59,11 +74,11 @@ def evaluate(
     from msanet.measure.report import write
 
     result = evaluation.examine(model, source, split, subset, classes)
-    typer.echo(result.report.to_markdown())
+    echo(*result.report.to_markdown().split("\n"))
     if output is not None:
         result.report.save(output)
         write(output / "report.html", result)
-        typer.echo(f"report: {output / 'report.html'}")
+        echo(f"report: {output / 'report.html'}")
 
 
 def ablate(
@@ -88,9 +103,9 @@ def ablate(
         raise InputError(f"--seeds {seeds}: give whole numbers with commas between, such as 0,1,2") from None
     ablation = Ablation(source, lines, numbers, recipe, output, settings or ())
     failures = ablation.run(split_words(only))
-    typer.echo(to_markdown(ablation.report()))
-    typer.echo(f"report: {output}")
-    say(failures)
+    echo(*to_markdown(ablation.report()).split("\n"))
+    echo(f"report: {output}")
+    say(*failures)
     raise typer.Exit(2 if failures else 0)
 
 
@@ -106,10 +121,10 @@ def compare(
     from msanet.study import compare as comparing
 
     comparison = comparing.compare(name, results or ())
-    typer.echo(comparing.to_markdown(comparison))
+    echo(*comparing.to_markdown(comparison).split("\n"))
     if output is not None:
         comparing.save(comparison, output)
-        typer.echo(f"comparison: {output}")
+        echo(f"comparison: {output}")
 
 
 def export(
@@ -123,10 +138,10 @@ def export(
     from msanet import export as door
 
     proof = door.export(model, output, half=half, quantize=quantize, source=source)
-    typer.echo(f"{output}: ONNX opset {door.OPSET}, {output.stat().st_size / 1e6:.2f} MB")
-    typer.echo(
+    echo(f"{output}: ONNX opset {door.OPSET}, {output.stat().st_size / 1e6:.2f} MB")
+    echo(
         f"over {proof.pictures} {'random' if proof.accuracies is None else 'validation'} pictures its probabilities "
         f"differ from PyTorch's by {proof.difference:.1e} at most; {proof.agreement:.2%} of the answers are the same"
     )
     if proof.accuracies is not None:
-        typer.echo(f"accuracy: PyTorch {proof.accuracies[0]:.2%}, {quantize} {proof.accuracies[1]:.2%}")
+        echo(f"accuracy: PyTorch {proof.accuracies[0]:.2%}, {quantize} {proof.accuracies[1]:.2%}")

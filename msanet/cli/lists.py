@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from msanet.cli.show import print_rows, say
-
-if TYPE_CHECKING:
-    pass
+from msanet.cli.show import echo, note, print_rows, say
 
 
 def models() -> None:
@@ -29,10 +26,28 @@ def networks() -> None:
     from msanet.networks import NETWORKS, count_cost, create_network
 
     rows = []
-    for name in NETWORKS:
+    for name, made in NETWORKS.items():
         parameters, operations = count_cost(create_network(name), 224)
-        rows.append([name, f"{parameters / 1e6:.2f} M", f"{operations / 1e9:.2f} G"])
-    print_rows(["network", "parameters", "multiply-adds"], rows)
+        rows.append([name, f"{parameters / 1e6:.2f} M", f"{operations / 1e9:.2f} G", first_line(made)])
+    rows.append(["timm:NAME", "", "", "Any backbone of timm by its name (extra timm)."])
+    print_rows(["network", "parameters", "multiply-adds", "what it is"], rows)
+
+
+def methods() -> None:
+    """List the methods, the ways of training a network, with their options."""
+    from msanet.methods import METHODS
+
+    rows = []
+    for name, made in METHODS.items():
+        fields = made.Options.model_fields.items()
+        options = ", ".join(key if field.is_required() else f"{key}={field.get_default()}" for key, field in fields)
+        rows.append([name, first_line(made), options])
+    print_rows(["method", "what it is", "options"], rows)
+
+
+def first_line(made: object) -> str:
+    """The first sentence of what is said about something."""
+    return (made.__doc__ or "").strip().partition("\n")[0]
 
 
 def recipes() -> None:
@@ -70,13 +85,13 @@ def check_dataset(
         rows.append([split, expression, number, "" if official is None else official, differs])
     print_rows(["split", "expression", "pictures", "official", "differs"], rows)
     if result.note:
-        typer.echo(f"note: {result.note}")
+        echo(f"note: {result.note}")
     for sentence, names in result.warnings:
-        typer.echo(f"msanet: warning: {sentence}", err=True)
+        say(f"warning: {sentence}")
         shown = names if every else names[:10]
         for name in shown if len(names) > 1 else ():  # a single one is named in the sentence
-            typer.echo(f"    {name}", err=True)
+            note(f"    {name}")
         if len(shown) < len(names):
-            typer.echo(f"    and {len(names) - len(shown):,} more: --all names them", err=True)
-    say(result.failures)
+            note(f"    and {len(names) - len(shown):,} more: --all names them")
+    say(*result.failures)
     raise typer.Exit(2 if result.differing or result.failures else 0)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from msanet.cli.show import clock, print_rows, say, with_progress
+from msanet.cli.show import clock, echo, json_text, note, print_rows, say, with_progress
 from msanet.errors import InputError
+from msanet.files import listing, printable
 
 if TYPE_CHECKING:
+    from msanet.recognize.batch import UnexpectedError
     from msanet.recognize.recognizer import Recognition, Recognizer
+    from msanet.recognize.results import Results
     from msanet.video.tracks import Following
 
+
+NAMED = 5
+"""Endings that are named, of what is left out of a folder."""
 
 MANY = 100
 """Of more pictures than this no table is laid out and, unless asked for, no annotated copies are written."""
@@ -42,12 +49,25 @@ class Layout(str, Enum):
     json = "json"
 
 
+@dataclass
+class Files:
+    """The inputs that are files.
+
+    Attributes:
+        pictures: path of each picture -> its path below the folder it was found in.
+        videos: paths.
+        failures: a sentence for each folder without either.
+    """
+
+    pictures: dict[str, str] = field(default_factory=dict)
+    videos: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
 def recognize(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="INPUT...", help="Pictures, folders of pictures; videos; or a stream's address, - for raw frames."
-        ),
+        typer.Argument(metavar="INPUT...", help="Pictures, videos, folders; or a stream's address, - for raw frames."),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the results and the annotated copies.")] = None,
     form: Annotated[Format, typer.Option("--format", help="How to print the results.")] = Format.table,
@@ -56,13 +76,17 @@ def recognize(
     annotate: Annotated[
         bool | None, typer.Option(help=f"Draw on copies; without it on videos, and on up to {MANY} pictures.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Leave out pictures whose results are in --output.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave out what has its results in --output.")] = False,
     threshold: Annotated[float, typer.Option(help="Lowest score of a face, 0 to 1.")] = 0.6,
     size: Annotated[
         int | None, typer.Option(help="Long side of the picture for the detector, pixels; else 640, in videos 320.")
     ] = None,
-    smoothing: Annotated[float, typer.Option(help="Videos: seconds over which probabilities are smoothed.")] = 0.3,
-    finer_every: Annotated[int, typer.Option(help="Videos: every so many frames, search at twice the size.")] = 30,
+    smoothing: Annotated[
+        float | None, typer.Option(help="Videos: seconds over which probabilities are smoothed; else 0.3.")
+    ] = None,
+    finer_every: Annotated[
+        int | None, typer.Option(help="Videos: every so many frames, search at twice the size; else 30.")
+    ] = None,
     camera: Annotated[int | None, typer.Option(help="Number of a camera of this machine instead of INPUT.")] = None,
     frame_size: Annotated[str | None, typer.Option(metavar="WxH", help="Size of the raw RGB frames in -.")] = None,
     keep_all: Annotated[bool, typer.Option("--keep-all", help="Streams: drop no frame, however late.")] = False,
@@ -71,36 +95,76 @@ def recognize(
     threads: Annotated[int | None, typer.Option(help="Processor threads; without it all, eight at most.")] = None,
 ) -> None:
     """Find the faces in pictures, videos, streams or what a camera sees, and name their expressions."""
-    source, videos = _moving(inputs or [], camera)
-    if (source is not None and (output or annotate)) or ((source is not None or videos) and (explain or resume)):
-        raise InputError("--explain and --resume are for pictures, --output is for files: leave them out")
-    if source is not None and form not in (Format.table, Format.json):
-        raise InputError(f"--format {form.value} is for files: a stream is printed as lines of JSON")
-    if source is None and (show or keep_all or frame_size):
-        raise InputError("--show, --keep-all and --frame-size are for streams and cameras: leave them out")
-    if source is not None or videos:
+    if not inputs and camera is None:
+        raise InputError("there is nothing to recognize: name pictures, folders, videos or a stream, or use --camera 0")
+    source = _stream(inputs or [], camera)
+    files = Files() if source is not None else _files(inputs or [], output)
+    moving = source is not None or bool(files.videos)
+    _refuse("pictures and videos", source is None, {"--show": show, "--keep-all": keep_all})
+    _refuse("anything but raw frames", source != "-", {"--frame-size": frame_size is not None})
+    _refuse("pictures", not moving, {"--smoothing": smoothing is not None, "--finer-every": finer_every is not None})
+    _refuse("videos", moving and not files.pictures, {"--explain": explain, "--workers": workers is not None})
+    columns = form not in (Format.table, Format.json)  # a stream is lines of JSON
+    _refuse("streams", source is not None, {"--output": output is not None, f"--format {form.value}": columns})
+    if output is None and (annotate is not None or resume):
+        raise InputError("--annotate and --resume are for a folder of results: name it with --output")
+    if form is Format.parquet and not files.videos:
+        raise InputError("Parquet is for the tables of videos: choose json or csv")
+    if output is None and form is not Format.table and files.pictures and files.videos:
+        raise InputError(
+            f"pictures and videos have different tables, which --format {form.value} cannot print as one: "
+            "name a folder with --output, or name them in two runs"
+        )
+    following = None
+    if moving:
         from msanet.video.tracks import Following
 
-        following = Following(size or 320, finer_every, threshold, smoothing)
-        if source is not None:
-            _watch(source, model, following, threads, frame_size, keep_all, show)
-        else:
-            _process(videos, model, following, threads, output, form, annotate is not False)
+        following = Following(
+            320 if size is None else size,
+            30 if finer_every is None else finer_every,
+            threshold,
+            0.3 if smoothing is None else smoothing,
+        )
+    if source is not None and following is not None:
+        _watch(source, model, following, threads, frame_size, keep_all, show)
         return
-    if not inputs:
-        raise InputError("there is nothing to recognize: name pictures, folders, videos or a stream, or use --camera 0")
-    if form is Format.parquet:
-        raise InputError("Parquet is for the tables of videos: choose json or csv")
-    if resume and output is None:
-        raise InputError("--resume goes on with the results of an earlier run: name their folder with --output")
+
     from msanet.faces.detector import FaceDetector
     from msanet.recognize.batch import share_threads
     from msanet.recognize.recognizer import Recognizer
+    from msanet.recognize.results import Results, origin_of
 
-    pictures, failures = _pictures(inputs, output)
-    workers, each = share_threads(len(pictures), workers, threads)
-    recognizer = Recognizer(model, FaceDetector(size or 640, threshold, each), each)
-    _read(pictures, recognizer, failures, output, form, explain, annotate, resume, workers)
+    if not files.pictures and not files.videos:
+        raise InputError("; ".join(files.failures))
+    if files.pictures:
+        number, each = share_threads(len(files.pictures), workers, threads)
+        recognizer = Recognizer(model, FaceDetector(640 if size is None else size, threshold, each), each)
+    else:
+        number = 0
+        recognizer = Recognizer(model, threads=1)  # several frames at a time share the processors
+    failures, interrupted = files.failures, 0
+    with ExitStack() as stack:
+        results = None
+        if output is not None:
+            settings = {"threshold": threshold, "size": size, "smoothing": smoothing, "finer_every": finer_every}
+            origin = origin_of(recognizer, **settings, explain=explain)
+            results = stack.enter_context(Results(output, [*files.pictures, *files.videos], origin, resume))
+        try:
+            if files.pictures:
+                failures += _read(files.pictures, recognizer, results, form, explain, annotate, number)
+            if following is not None:
+                if files.pictures:
+                    recognizer = Recognizer(model, threads=1)
+                more, interrupted = _process(
+                    files, recognizer, following, threads, results, form, annotate is not False
+                )
+                failures += more
+        except (KeyboardInterrupt, SystemExit):
+            if results is not None:
+                say(f"what was done is in {results.path}: go on with --resume")
+            raise
+    say(*failures)
+    raise typer.Exit(128 + interrupted if interrupted else 2 if failures else 0)
 
 
 def benchmark(
@@ -115,15 +179,15 @@ def benchmark(
     from msanet.model import model_names
     from msanet.recognize import benchmark as bench
 
-    pictures, failures = _pictures(inputs, None)
-    if failures:
-        raise InputError(failures[0])
-    result = bench.benchmark(list(pictures), model or model_names(), threads, repeats, size)
+    files = _files(inputs, None)
+    if files.failures or files.videos:
+        raise InputError(*files.failures[:1] or [f"{files.videos[0]} is a video: name pictures"])
+    result = bench.benchmark(list(files.pictures), model or model_names(), threads, repeats, size)
     if form is Layout.json:
-        typer.echo(json.dumps(result.to_dict(), indent=2))
+        typer.echo(json_text(result.to_dict(), 2))
         return
-    typer.echo(", ".join(f"{name} {value}" for name, value in result.machine.items()))
-    typer.echo(f"pictures {result.pictures}, faces {result.faces}, repeats {result.repeats}")
+    echo(", ".join(f"{name} {value}" for name, value in result.machine.items()))
+    echo(f"pictures {result.pictures}, faces {result.faces}, repeats {result.repeats}")
     rows: list[list[Any]] = []
     for item in result.figures:
         numbers = [f"{value:.4g}" for value in (item.median, item.lowest, item.highest)]
@@ -131,38 +195,85 @@ def benchmark(
     print_rows(["model", "threads", "what", "median", "lowest", "highest", "unit"], rows)
 
 
-def _moving(inputs: list[str], camera: int | None) -> tuple[int | str | None, list[str]]:
-    """What moves among the inputs: a camera's number or a stream; or the videos, known by their content."""
-    from msanet.video.frames import ADDRESSES, is_video
+def _stream(inputs: list[str], camera: int | None) -> int | str | None:
+    """The camera's number or the stream among the inputs, which is watched alone."""
+    from msanet.video.frames import ADDRESSES
 
     streams = [item for item in inputs if item == "-" or item.lower().startswith(ADDRESSES)]
-    videos = [item for item in inputs if item not in streams and is_video(item)]
     if (camera is not None or streams) and len(inputs) + (camera is not None) > 1:
         raise InputError("a camera or a stream is watched alone: leave the other inputs out")
-    if videos and len(videos) < len(inputs):
-        raise InputError("videos are recognized apart from pictures: name the pictures in another run")
-    return camera if camera is not None else streams[0] if streams else None, videos
+    return camera if camera is not None else streams[0] if streams else None
+
+
+def _files(inputs: list[str], output: Path | None) -> Files:
+    """Sort the inputs. What a folder holds is known by its endings, and what else is in it is said; what is named
+    itself is known by its content.
+
+    The folder of the results is no source.
+    """
+    from msanet.images import picture_suffixes
+    from msanet.video.frames import VIDEO_SUFFIXES, is_video
+
+    files, suffixes = Files(), picture_suffixes()
+    seen: set[str] = set()
+    for item in inputs:
+        folder = os.path.isdir(item)
+        left_out: Counter[str] = Counter()
+        before = len(seen)
+        for path in listing(item, output) if folder else [item]:
+            ending = os.path.splitext(path)[1].lower()
+            key = os.path.abspath(path)
+            moves = ending in VIDEO_SUFFIXES if folder else is_video(path)
+            if folder and not moves and ending not in suffixes:
+                left_out[ending or "without ending"] += 1
+            elif key not in seen:
+                seen.add(key)
+                if moves:
+                    files.videos.append(path)
+                else:
+                    files.pictures[path] = os.path.relpath(path, item) if folder else os.path.basename(path)
+        if left_out:
+            say(_left_out(item, left_out))
+        if folder and len(seen) == before:
+            files.failures.append(f"{item} holds no pictures or videos: name another folder")
+    return files
+
+
+def _left_out(folder: str, endings: Counter[str]) -> str:
+    """37 files left out of photos: 30 .heic, 7 .txt."""
+    number = endings.total()
+    named = [f"{count:,} {ending}" for ending, count in endings.most_common(NAMED)]
+    rest = number - sum(count for _, count in endings.most_common(NAMED))
+    named += [f"{rest:,} others"] if rest else []
+    return f"{number:,} file{'s' if number > 1 else ''} left out of {folder}: {', '.join(named)}"
+
+
+def _refuse(what: str, applies: bool, given: dict[str, bool]) -> None:
+    """Options that were given, but would change nothing."""
+    if names := [name for name, is_given in given.items() if applies and is_given]:
+        raise InputError(f"{' and '.join(names)} would change nothing for {what}: leave that out")
 
 
 def _read(
     pictures: dict[str, str],
     recognizer: Recognizer,
-    failures: list[str],
-    output: Path | None,
+    results: Results | None,
     form: Format,
     explain: bool,
     annotate: bool | None,
-    resume: bool,
     workers: int,
-) -> None:
-    """Pictures, several at a time: their results printed, and in a folder with annotated copies; failures last."""
-    from msanet.recognize.batch import recognize_many
-    from msanet.recognize.results import Results, copies, write_copy
+) -> list[str]:
+    """Pictures, several at a time: their results printed, and in a folder with annotated copies; what failed."""
+    from msanet.recognize.batch import UnexpectedError, recognize_many
+    from msanet.recognize.results import copies, write_copy
     from msanet.recognize.tables import write_csv
 
     many = len(pictures) > MANY
-    annotate = output is not None and (not many if annotate is None else annotate)
-    targets = copies(output, pictures) if output is not None and annotate else {}
+    failures: list[str] = []
+    todo = list(pictures) if results is None else [path for path in results.todo if path in pictures]
+    targets: dict[str, Path] = {}
+    if results is not None and (not many if annotate is None else annotate):
+        targets = copies(results.path.parent, {path: pictures[path] for path in todo}, results.annotated)
 
     def finish(recognition: Recognition) -> dict[str, Any]:
         result = recognition.to_dict()
@@ -170,60 +281,70 @@ def _read(
             result["annotated"] = write_copy(recognition, targets[recognition.source])
         return result
 
-    with nullcontext() if output is None else Results(output, recognizer.expressions, resume) as results:
-        todo = [path for path in pictures if results is None or path not in results]
+    def done() -> Iterator[dict[str, Any]]:
+        sources = todo if results is None else results.begin(todo)
+        outcomes = recognize_many(recognizer, sources, workers, explain, each=finish)
+        for outcome in with_progress(outcomes, len(todo)):
+            if isinstance(outcome, InputError):
+                failures.append(str(outcome))
+                continue
+            if isinstance(outcome, UnexpectedError):
+                failures.append(_note(outcome, results))
+                if form is Format.json:
+                    yield outcome.to_dict()
+                continue
+            if results is not None:
+                results.add(outcome)
+            if not outcome["faces"] and form is not Format.table and not many:
+                say(f"{outcome['source']}: no face found")
+            yield outcome
 
-        def done() -> Iterator[dict[str, Any]]:
-            outcomes = recognize_many(recognizer, todo, workers, explain, each=finish)
-            try:
-                for outcome in with_progress(outcomes, len(todo)):
-                    if isinstance(outcome, InputError):
-                        failures.append(str(outcome))
-                        continue
-                    if results is not None:
-                        results.add(outcome)
-                    if not outcome["faces"] and form is not Format.table and not many:
-                        typer.echo(f"{outcome['source']}: no face found", err=True)
-                    yield outcome
-            except KeyboardInterrupt:
-                if results is not None:
-                    typer.echo(f"msanet: what was done is in {results.path}: go on with --resume", err=True)
-                raise
+    if results is not None and many and form is Format.table:
+        faces = sum(len(result["faces"]) for result in done())
+        echo(f"{len(todo)} pictures, {len(failures)} of them failed, {faces} faces: {results.path}")
+    else:
+        _print_results(done(), form, recognizer.expressions, many)
+    if results is not None and form is Format.csv:
+        whole = (result for result in results if "faces" in result)
+        write_csv(results.path.with_suffix(".csv"), whole, recognizer.expressions)
+    return failures
 
-        if results is not None and many and form is Format.table:
-            faces = sum(len(result["faces"]) for result in done())
-            typer.echo(f"{len(todo)} pictures, {len(failures)} of them failed, {faces} faces: {results.path}")
-        else:
-            _print_results(done(), form, recognizer.expressions, many)
-        if results is not None and form is Format.csv:
-            write_csv(results.path.with_suffix(".csv"), results, recognizer.expressions)
-    say(failures)
-    raise typer.Exit(2 if failures else 0)
+
+def _note(error: UnexpectedError, results: Results | None) -> str:
+    """Keep an error with its traceback among the results; the sentence about it."""
+    if results is None:
+        return f"{error}, which --output keeps"
+    results.add(error.to_dict())
+    return f"{error}, which is in {results.path}"
 
 
 def _process(
-    videos: list[str],
-    model: str,
+    files: Files,
+    recognizer: Recognizer,
     following: Following,
     threads: int | None,
-    output: Path | None,
+    results: Results | None,
     form: Format,
     annotate: bool,
-) -> None:
-    """Videos, one after the other: files in a folder; or the table, or a line for each person, printed."""
-    from msanet.recognize.recognizer import Recognizer
+) -> tuple[list[str], int]:
+    """Videos, one after the other: files in a folder; or the table, or a line for each person, printed.
+
+    What failed, and the number of the signal that ended it; 0: none did.
+    """
+    from msanet.recognize.batch import UnexpectedError
     from msanet.runtime import limit_arenas
     from msanet.video.process import process, targets
 
     limit_arenas()
-    recognizer = Recognizer(model, threads=1)  # several frames at a time share the processors
-    places = {} if output is None else targets(output, videos)
+    videos = files.videos if results is None else [path for path in results.todo if path not in files.pictures]
+    places = {} if results is None else targets(results.path.parent, videos)
     kind = {Format.json: "jsonl", Format.parquet: "parquet"}.get(form, "csv")
-    printed = sys.stdout if output is None and form is not Format.table else None
+    printed = sys.stdout if results is None and form is not Format.table else None
+    header = ["video", "person", "expression", "share", "from", "to", "frames"]
     failures: list[str] = []
     people: list[list[Any]] = []
-    interrupted = None
-    for path in videos:
+    interrupted = 0
+    for path in videos if results is None else results.begin(videos):
         try:
             with clock(path) as progress:
                 outcome = process(
@@ -232,19 +353,24 @@ def _process(
         except InputError as error:
             failures.append(str(error))
             continue
+        except Exception as error:  # ends no other video
+            failures.append(_note(UnexpectedError(path, error), results))
+            continue
         failures += outcome.failures
-        people += outcome.timeline.summary(path)
-        if printed is not None and not outcome.timeline.people:
-            typer.echo(f"{path}: no face found", err=True)
-        for file in outcome.files:
-            typer.echo(file, err=True)
-        if interrupted := outcome.interrupted:
-            typer.echo(f"msanet: stopped at {outcome.timeline.end:.1f} s of {path}; what was done is kept", err=True)
+        rows = outcome.timeline.summary(path)
+        people += rows or [[path, "", "no face found", *[""] * 4]]
+        if not rows and printed is not None:
+            say(f"{path}: no face found")
+        note(*map(str, outcome.files))
+        if interrupted := outcome.interrupted or 0:
+            say(f"stopped at {outcome.timeline.end:.1f} s of {path}; what was done is kept")
             break
-    if printed is None and people:
-        print_rows(["video", "person", "expression", "share", "from", "to", "frames"], people)
-    say(failures)
-    raise typer.Exit(128 + interrupted if interrupted else 2 if failures else 0)
+        if results is not None and not outcome.failures:
+            seen = [dict(zip(header[1:], row[1:], strict=True)) for row in rows]
+            results.add({"source": path, "files": [os.path.abspath(file) for file in outcome.files], "people": seen})
+    if people and printed is None and (form is Format.table or not files.pictures):
+        print_rows(header, people)
+    return failures, interrupted
 
 
 def _watch(
@@ -264,31 +390,11 @@ def _watch(
     recognizer = Recognizer(model, threads=threads)
     with closing(Page()) if show else nullcontext() as page, live.source(source, frame_size, keep_all) as frames:
         if page is not None:
-            typer.echo(f"msanet: live view: {page.address}", err=True)
+            say(f"live view: {page.address}")
         try:
             live.watch(frames, recognizer, following, sys.stdout, page)
         finally:
-            typer.echo(f"msanet: {getattr(frames, 'dropped', 0)} frames dropped", err=True)
-
-
-def _pictures(inputs: list[str], output: Path | None) -> tuple[dict[str, str], list[str]]:
-    """Path of each picture -> its path below the folder it was found in; and a sentence for each folder without any.
-
-    The folder of the results is no source of pictures.
-    """
-    from msanet.images import listing
-
-    pictures: dict[str, str] = {}
-    failures = []
-    for item in inputs:
-        if not os.path.isdir(item):
-            pictures[item] = os.path.basename(item)
-            continue
-        found = listing(item, output)
-        if not found:
-            failures.append(f"{item} holds no pictures: name another folder")
-        pictures.update((path, os.path.relpath(path, item)) for path in found)
-    return pictures, failures
+            say(f"{getattr(frames, 'dropped', 0)} frames dropped")
 
 
 def _print_results(results: Iterator[dict[str, Any]], form: Format, expressions: tuple[str, ...], many: bool) -> None:
@@ -298,7 +404,7 @@ def _print_results(results: Iterator[dict[str, Any]], form: Format, expressions:
     if form is Format.json:
         separator = "[\n"
         for result in results:
-            typer.echo(separator + textwrap.indent(json.dumps(result, indent=2, ensure_ascii=False), "  "), nl=False)
+            typer.echo(separator + textwrap.indent(json_text(result, 2), "  "), nl=False)
             separator = ",\n"
         typer.echo("[]" if separator == "[\n" else "\n]")
     elif form is Format.csv:
@@ -308,7 +414,7 @@ def _print_results(results: Iterator[dict[str, Any]], form: Format, expressions:
         rows = (row for result in results for row in _table_rows(result))
         if many:
             for row in rows:
-                typer.echo("\t".join(row))
+                typer.echo("\t".join(map(printable, row)))
         elif found := list(rows):
             print_rows(["picture", "face", "expression", "probability", "box x1 y1 x2 y2"], found)
 

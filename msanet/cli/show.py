@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import typer
 
-if TYPE_CHECKING:
-    pass
+from msanet.files import printable, to_json
 
 
-def say(failures: list[str]) -> None:
-    """What went wrong, a sentence each."""
-    for sentence in failures:
-        typer.echo(f"msanet: {sentence}", err=True)
+def echo(*lines: str) -> None:
+    """Lines on standard output, whatever names are in them."""
+    for line in lines:
+        typer.echo(printable(line))
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A value as JSON, in the letters that standard output has."""
+    is_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    return to_json(value, indent, ascii_only=not is_unicode)
+
+
+def note(*lines: str) -> None:
+    """Lines on standard error, whatever names are in them; passwords of addresses are not."""
+    for line in lines:
+        with suppress(OSError):  # where that is full or closed nobody can be told
+            typer.echo(printable(without_password(line)), err=True)
+
+
+def say(*sentences: str) -> None:
+    """Sentences of ours on standard error, a line each."""
+    note(*(f"msanet: {sentence}" for sentence in sentences))
+
+
+def without_password(text: str) -> str:
+    """A text with its addresses, but without the names and passwords in them."""
+    return re.sub(r"(?<=://)\S*@", "", text)
 
 
 def split_words(words: str) -> list[str]:
@@ -39,7 +62,7 @@ def clock(path: str) -> Iterator[Callable[[float, float | None], None] | None]:
     with Progress(
         *columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
     ) as progress:
-        task = progress.add_task(escape(os.path.basename(path)), total=None, clock="")
+        task = progress.add_task(escape(printable(os.path.basename(path))), total=None, clock="")
         yield lambda time, duration: progress.update(task, completed=time, total=duration, clock=f"{time:.1f} s")
 
 
@@ -66,7 +89,7 @@ def print_rows(header: list[str], rows: list[list[Any]]) -> None:
     """A table on a terminal; lines with tabs between for other programs."""
     if not sys.stdout.isatty():
         for row in [header, *rows]:
-            typer.echo("\t".join(str(value) for value in row))
+            typer.echo("\t".join(printable(str(value)) for value in row))
         return
     from rich.console import Console
     from rich.markup import escape
@@ -74,10 +97,10 @@ def print_rows(header: list[str], rows: list[list[Any]]) -> None:
 
     table = Table(*header)
     for row in rows:
-        table.add_row(*(escape(str(value)) for value in row))
+        table.add_row(*(escape(printable(str(value))) for value in row))
     Console().print(table)
 
 
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """A warning as a sentence, without the line of code that gave it."""
-    typer.echo(f"msanet: warning: {message}", err=True)
+    say(f"warning: {message}")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from msanet.preprocessing import Preprocessing, blur, compress
+from msanet.preprocessing import MEAN_LANDMARKS, Preprocessing, blur, compress, mirror_landmarks
+
+CHANGES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {}
+"""Further changes by name: RGB uint8 [size, size, 3] -> the same; a plug-in enters its own. Loading processes must have
+them too, as they do where they are forked (Linux), or with `workers: 0`."""
 
 
 class Augmentation(BaseModel):
@@ -30,6 +35,9 @@ class Augmentation(BaseModel):
         bar: probability that a band over the whole width, 5 to 35 % of the height, is overwritten likewise.
         degrade: probability that the crop comes as from a poor source: half of them blurred by a Gaussian of up to 1/16
             of the side, half through JPEG of quality 3 to 50.
+        randaugment: magnitude, 0 to 30, of two changes drawn from RandAugment's (Cubuk et al., NeurIPS 2020); 0 makes
+            none. Some of them move the picture, which landmarks do not follow.
+        further: names of `CHANGES`, which plug-ins enter, made at the end.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,15 +57,32 @@ class Augmentation(BaseModel):
     bar: float = Field(0.0, ge=0, le=1)
     degrade: float = Field(0.0, ge=0, le=1)
     randaugment: int = Field(0, ge=0, le=30)
+    further: tuple[str, ...] = ()
+
+    @field_validator("further")
+    @classmethod
+    def known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in value if name not in CHANGES]
+        if unknown:
+            raise ValueError(f"there is no change {unknown[0]!r}: choose from {', '.join(CHANGES) or 'none, so far'}")
+        return value
 
     def __call__(self, crop: np.ndarray, preprocessing: Preprocessing, rng: np.random.Generator) -> np.ndarray:
         """Crop RGB uint8 [H, W, 3] -> RGB uint8 [size, size, 3], ready for `preprocessing.normalize`."""
+        return self.with_points(crop, MEAN_LANDMARKS, preprocessing, rng)[0]
+
+    def with_points(
+        self, crop: np.ndarray, points: np.ndarray, preprocessing: Preprocessing, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As above, with the landmarks [5, 2] of the crop, whose sides are 0..1, as those of the result."""
         size = preprocessing.size
         if self.degrade and rng.random() < self.degrade:
             blurred = rng.random() < 0.5
             crop = blur(crop, rng.uniform(0, 1 / 16)) if blurred else compress(crop, int(rng.integers(3, 51)))
         if self.rotation or self.shift or self.scale > 1 or self.stretch > 1:
-            image = preprocessing.warp(crop, self.matrix(rng))
+            matrix = self.matrix(rng)
+            image = preprocessing.warp(crop, matrix)
+            points = (points - 0.5) @ matrix[:, :2].T + matrix[:, 2] + 0.5
         else:
             image = preprocessing.fit(crop)
         room = image.shape[0] - size
@@ -65,16 +90,21 @@ class Augmentation(BaseModel):
             place = rng.integers(5)
             top, left = (room // 2, room // 2) if place == 4 else (room * (place // 2), room * (place % 2))
             image = image[top : top + size, left : left + size]
+            points = (points * (size + room) - [left, top]) / size
         else:
             image = preprocessing.center(image)
+            points = (points * (size + room) - room // 2) / size
         if rng.random() < self.flip:
-            image = image[:, ::-1]
+            image, points = image[:, ::-1], mirror_landmarks(points)
         image = self.light(image, rng)
         if rng.random() < self.sharpness:
             image = preprocessing.sharpen(image, rng.uniform(-1, 1))
         if self.randaugment:
             image = randaugment(image, self.randaugment, rng)
-        return self.hide(image, rng)
+        image = self.hide(image, rng)
+        for name in self.further:
+            image = CHANGES[name](image, rng)
+        return image, points
 
     def matrix(self, rng: np.random.Generator) -> np.ndarray:
         """A random affine map float64 [2, 3] of the crop onto itself, both of side 1 and centred on 0."""

@@ -21,6 +21,10 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
         seed: of the order.
         extra: further samples, whose indices come after; each set is balanced by itself.
         extra_share: part of the draws, all with replacement then, that goes to them. An epoch is as long as without.
+
+    Attributes:
+        start: places of the epoch that are left out, since they were seen before an interruption.
+        chosen: the indices of this epoch in their order, where a method chooses them; None: as drawn.
     """
 
     def __init__(
@@ -38,14 +42,21 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
             parts.append(share * weights / weights.sum())
         self.weights, self.size, self.seed, self.epoch = np.concatenate(parts), len(samples), seed, 0
         self.drawn = balance > 0 or extra_share > 0
+        self.start = 0
+        self.chosen: Sequence[int] | None = None
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.size
+        return (self.size if self.chosen is None else len(self.chosen)) - self.start
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         rng = np.random.default_rng((self.seed, self.epoch))
-        order = rng.choice(len(self.weights), self.size, p=self.weights) if self.drawn else rng.permutation(self.size)
-        return ((self.epoch, place, int(index)) for place, index in enumerate(order))
+        if self.chosen is not None:
+            order = np.asarray(self.chosen)
+        elif self.drawn:
+            order = rng.choice(len(self.weights), self.size, p=self.weights)
+        else:
+            order = rng.permutation(self.size)
+        return ((self.epoch, place, int(index)) for place, index in enumerate(order) if place >= self.start)

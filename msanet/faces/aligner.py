@@ -31,11 +31,16 @@ class Aligner:
 
     def __call__(self, crop: np.ndarray) -> np.ndarray | None:
         """Crop RGB uint8 [H, W, 3] -> placement float64 [2, 3] of its most central face; None: no face is found."""
+        found = self.find(crop)
+        return None if found is None else place(found[:2].reshape(4), found[2:], self.framing)
+
+    def find(self, crop: np.ndarray) -> np.ndarray | None:
+        """Crop RGB uint8 [H, W, 3] -> ends of the box and landmarks of its most central face, float64 [7, 2] in pixels.
+
+        None: no face is found.
+        """
         looks = [look for margin in MARGINS if (look := self._look(crop, margin)) is not None]
-        if not looks:
-            return None
-        ends_and_points = np.mean(looks, axis=0)
-        return place(ends_and_points[:2].reshape(4), ends_and_points[2:], self.framing)
+        return np.asarray(np.mean(looks, axis=0)) if looks else None
 
     def _look(self, crop: np.ndarray, part: float) -> np.ndarray | None:
         """Ends of the box and landmarks, [7, 2] in the crop's pixels, seen with a margin of a part of its long side."""

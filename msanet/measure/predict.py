@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from msanet import weights
 from msanet.classifier import Classifier
@@ -43,7 +42,8 @@ class Model:
 
     def logits(self, samples: Sequence[Sample], workers: int = 0) -> np.ndarray:
         """float32 [len(samples), K], in the samples' order; they are aligned first if the preprocessing says so."""
-        samples = aligned(samples, self.metadata.preprocessing, workers)
+        landmarks = "landmarks" in self.metadata.inputs
+        samples = aligned(samples, self.metadata.preprocessing, workers, landmarks)
         arguments = (samples, self.metadata.preprocessing, self.metadata.expressions)
         if self._classifier is not None:
             return predict_onnx(self._classifier, *arguments, workers=workers)
@@ -104,41 +104,27 @@ def predict(
     """
     accelerator = accelerator or Accelerator()
     network = network.to(accelerator.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    batches = evaluation_loader(FaceDataset(samples, preprocessing, labels), batch_size, workers)
-    return answers(network, batches, preprocessing, accelerator)
-
-
-@torch.no_grad()  # in inference mode, weights that `to` copies could not be loaded into again
-def answers(
-    ask: Callable[[Tensor], Tensor],
-    batches: DataLoader[tuple[Tensor, Tensor]],
-    preprocessing: Preprocessing,
-    accelerator: Accelerator,
-) -> np.ndarray:
-    """What a function of network inputs says of each picture, the processes sharing the work.
-
-    Args:
-        ask: float32 [B, 3, S, S] on the accelerator's device -> [B, K] there.
-        batches: of network inputs, in order.
-        preprocessing: whether the mirror image is averaged too.
-        accelerator: device, precision and processes.
-
-    Returns:
-        float32 [N, K], in the order of the pictures, equal on every process.
-    """
-
-    def run(images: np.ndarray, _: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        batch = torch.from_numpy(images).to(accelerator.device, memory_format=torch.channels_last)
-        with accelerator.autocast():
-            return [ask(batch).float().cpu().numpy()]
-
-    rows = [
-        accelerator.gather_for_metrics(
-            torch.from_numpy(preprocessing.average_views(run, images.cpu().numpy())[0]).to(accelerator.device)
-        )
-        for images, _ in accelerator.prepare_data_loader(batches)
-    ]
+    dataset = FaceDataset(samples, preprocessing, labels, inputs=network.inputs)
+    rows = []
+    with torch.no_grad():  # in inference mode, weights that `to` copies could not be loaded into again
+        for item in accelerator.prepare_data_loader(evaluation_loader(dataset, batch_size, workers)):
+            images = item["images"].to(memory_format=torch.channels_last)
+            inputs = {name: item[name] for name in network.inputs}
+            with accelerator.autocast():
+                logits = network(images, **inputs).float()
+                if preprocessing.mirror:
+                    mirrored = images.flip(-1).contiguous(memory_format=torch.channels_last)
+                    logits = (logits + network(mirrored, **mirrored_inputs(inputs)).float()) / 2
+            rows.append(accelerator.gather_for_metrics(logits))
     return torch.cat(rows).cpu().numpy()
+
+
+def mirrored_inputs(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A network's further inputs, all of them landmarks [B, 5, 2], as the mirror image has them."""
+    return {
+        name: torch.stack([1 - value[..., 0], value[..., 1]], dim=-1)[:, [1, 0, 2, 4, 3]]
+        for name, value in inputs.items()
+    }
 
 
 def predict_onnx(
@@ -151,5 +137,10 @@ def predict_onnx(
     workers: int = 0,
 ) -> np.ndarray:
     """As `predict`, by an ONNX file in onnxruntime."""
-    batches = evaluation_loader(FaceDataset(samples, preprocessing, labels), batch_size, workers)
-    return np.concatenate([classifier.run(["logits"], images.numpy())[0] for images, _ in batches])
+    dataset = FaceDataset(samples, preprocessing, labels, inputs=classifier.metadata.inputs)
+    batches = evaluation_loader(dataset, batch_size, workers)
+    rows = []
+    for item in batches:
+        landmarks = item["landmarks"].numpy() if "landmarks" in item else None
+        rows.append(classifier.run(["logits"], item["images"].numpy(), landmarks)[0])
+    return np.concatenate(rows)

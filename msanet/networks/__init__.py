@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -20,9 +20,12 @@ __all__ = [
     "Explains",
     "Explanation",
     "Network",
+    "check_network",
     "count_cost",
     "create_network",
     "example_inputs",
+    "feature_size",
+    "fitting_arguments",
     "head_parameters",
     "network_arguments",
 ]
@@ -84,7 +87,13 @@ def network_arguments(name: str) -> dict[str, Any]:
     return {argument: parameter.default for argument, parameter in own.items() if argument != "num_classes"}
 
 
-def head_parameters(name: str, arguments: dict[str, Any]) -> set[str]:
+def fitting_arguments(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a recipe's network arguments that a network has, and those that no network has, to be refused later."""
+    others = {argument for other in NETWORKS for argument in network_arguments(other)} - set(network_arguments(name))
+    return {argument: value for argument, value in arguments.items() if argument not in others}
+
+
+def head_parameters(name: str, arguments: Mapping[str, Any]) -> set[str]:
     """Names in a network's state dict whose shape depends on the number of classes."""
     with torch.device("meta"):
         shapes = [
@@ -92,6 +101,19 @@ def head_parameters(name: str, arguments: dict[str, Any]) -> set[str]:
             for number in (2, 3)
         ]
     return {key for key, shape in shapes[0].items() if shapes[1][key] != shape}
+
+
+def feature_size(network: Network, size: int) -> int:
+    """D of a network's features, for pictures of `size` x `size` pixels."""
+    training = network.training
+    images, inputs = example_inputs(network, 1, size)
+    device = next(iter(network.parameters())).device
+    with torch.no_grad():
+        features = network.eval().features(
+            images.to(device), **{name: item.to(device) for name, item in inputs.items()}
+        )
+    network.train(training)
+    return int(features.shape[1])
 
 
 def count_cost(network: Network, size: int) -> tuple[int, int]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar, overload
 
 from msanet.errors import InputError
-from msanet.images import Source
+from msanet.images import Source, name_of
 from msanet.recognize.recognizer import Found, Recognition, Recognizer
-from msanet.runtime import available_threads
+from msanet.runtime import available_threads, usable_threads
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -22,24 +23,47 @@ PIXELS = 12_000_000
 """Pixels of the pictures that wait for it together: one picture of a telephone, or many small ones."""
 
 
+class UnexpectedError(Exception):
+    """What nobody foresaw happened to one picture; it ends no other. Its text is a sentence.
+
+    Attributes:
+        source: the picture's path, or what else it came from.
+        details: the traceback.
+    """
+
+    def __init__(self, source: str, error: Exception) -> None:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        super().__init__(f"{source} failed unexpectedly ({reason}): please report it, with its traceback")
+        self.source = source
+        # as text: the error itself would hold the pictures that it met on its way
+        self.details = "".join(traceback.format_exception(error))
+
+    def to_dict(self) -> dict[str, str]:
+        """For JSON: source, and error, which is the traceback."""
+        return {"source": self.source, "error": self.details}
+
+
 def share_threads(pictures: int, workers: int | None = None, threads: int | None = None) -> tuple[int, int]:
-    """Workers, and threads of each, for so many pictures; together they have `threads`, or all processors.
+    """Workers, and threads of each, for so many pictures; together they have `usable_threads(threads)`.
 
     Raises:
-        InputError: `workers` or `threads` is under 1.
+        InputError: `workers` or `threads` is out of its range.
     """
-    for name, number in (("workers", workers), ("threads", threads)):
-        if number is not None and number < 1:
-            raise InputError(f"{name} is {number}: give 1 or more, or none for all processors")
-    threads = threads or available_threads()
-    workers = workers or max(1, min(threads, pictures))
+    threads = usable_threads(threads)
+    if workers is None:
+        workers = max(1, min(threads, pictures))
+    else:
+        usable_threads(workers, "workers")  # more than there are processors may wait for slow disks
     return workers, max(1, threads // workers)
+
+
+Failure = InputError | UnexpectedError
 
 
 @overload
 def recognize_many(
     recognizer: Recognizer, sources: Iterable[Source], workers: int | None = None, explain: bool = False
-) -> Generator[Recognition | InputError, None, None]: ...
+) -> Generator[Recognition | InputError | UnexpectedError, None, None]: ...
 @overload
 def recognize_many(
     recognizer: Recognizer,
@@ -48,7 +72,7 @@ def recognize_many(
     explain: bool = False,
     *,
     each: Callable[[Recognition], Outcome],
-) -> Generator[Outcome | InputError, None, None]: ...
+) -> Generator[Outcome | InputError | UnexpectedError, None, None]: ...
 def recognize_many(
     recognizer: Recognizer,
     sources: Iterable[Source],
@@ -72,28 +96,40 @@ def recognize_many(
 
     Yields:
         For each source, in their order, a `Recognition` (or what `each` made of it), or the `InputError` that says why
-        there is none.
+        there is none, or an `UnexpectedError`: no single picture ends the rest.
 
     Raises:
-        InputError: `workers` is under 1.
+        InputError: `workers` is out of its range.
     """
     number, _ = share_threads(available_threads(), workers)
 
-    def find(source: Source) -> Found | InputError:
+    def find(source: Source) -> Found | Failure:
         try:
             return recognizer.find(source)
         except InputError as error:
             return error
+        except Exception as error:
+            return UnexpectedError(name_of(source), error)
+
+    def name(batch: list[Found | Failure]) -> list[Any]:
+        found = [item for item in batch if isinstance(item, Found)]
+        try:
+            named = iter([finish(recognition) for recognition in recognizer.classify_found(found, explain)])
+        except InputError:  # of the model, not of a picture
+            raise
+        except Exception as error:
+            if len(found) > 1:  # one of them is to blame
+                return [outcome for item in batch for outcome in name([item])]
+            named = iter([UnexpectedError(item.source, error) for item in found])
+        return [next(named) if isinstance(item, Found) else item for item in batch]
 
     def finish(recognition: Recognition) -> Any:
         try:
             return each(recognition)
         except InputError as error:
             return error
-
-    def name(batch: list[Found | InputError]) -> list[Any]:
-        named = iter(recognizer.classify_found([item for item in batch if isinstance(item, Found)], explain))
-        return [item if isinstance(item, InputError) else finish(next(named)) for item in batch]
+        except Exception as error:
+            return UnexpectedError(recognition.source, error)
 
     def stream() -> Generator[Any, None, None]:
         pool = ThreadPoolExecutor(number)
@@ -120,9 +156,9 @@ def in_order(
         yield waiting.popleft().result()
 
 
-def _batches(found: Iterable[Found | InputError]) -> Iterator[list[Found | InputError]]:
+def _batches(found: Iterable[Found | Failure]) -> Iterator[list[Found | Failure]]:
     """Pictures one after the other, together until they have `FACES` faces or `PIXELS` pixels."""
-    batch: list[Found | InputError] = []
+    batch: list[Found | Failure] = []
     faces = pixels = 0
     for item in found:
         batch.append(item)

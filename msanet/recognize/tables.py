@@ -1,4 +1,4 @@
-"""Results as tables: a row for each face."""
+"""Results as tables: a row for each face, and one for a picture without any."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from msanet.errors import require
-from msanet.files import replacing
+from msanet.files import cell, replacing
 
 
 class Tabular(Protocol):
@@ -28,17 +28,22 @@ def columns(expressions: Sequence[str]) -> list[str]:
 
 
 def rows(result: Mapping[str, Any], expressions: Sequence[str]) -> Iterator[list[Any]]:
-    """A row for each face of a result as `to_dict` gives it, in the order of `columns`."""
+    """A row for each face of a result as `to_dict` gives it, in the order of `columns`; of a picture without a face one
+    row with its source alone, the rest None. Texts are as `msanet.files.cell` has them."""
+    source = cell(result["source"])
     for number, face in enumerate(result["faces"], 1):
         probabilities = [face["probabilities"][name] for name in expressions]
-        yield [result["source"], number, *face["box"], face["score"], face["expression"], *probabilities]
+        yield [source, number, *face["box"], face["score"], cell(face["expression"]), *probabilities]
+    if not result["faces"]:
+        yield [source, *[None] * (len(columns(expressions)) - 1)]
 
 
 def csv_lines(results: Iterable[Mapping[str, Any]], expressions: Sequence[str]) -> Iterator[str]:
-    """A header, and a line for each face of results as `to_dict` gives them."""
+    """A header, and a line for each of the `rows` of results as `to_dict` gives them."""
     line = io.StringIO()
     writer = csv.writer(line, lineterminator="\n")
-    for row in chain([columns(expressions)], (row for result in results for row in rows(result, expressions))):
+    header = list(map(cell, columns(expressions)))
+    for row in chain([header], (row for result in results for row in rows(result, expressions))):
         writer.writerow(row)
         yield line.getvalue()
         line.seek(0)
@@ -56,12 +61,18 @@ def write_csv(path: Path, results: Iterable[Mapping[str, Any]], expressions: Seq
 
 
 def to_pandas(results: Iterable[Tabular]) -> Any:
-    """One pandas DataFrame of one or several recognitions, with the numbers of their `to_dict`.
+    """One pandas DataFrame of one or several recognitions, with the numbers of their `to_dict`; face is an Int64, which
+    may be missing.
 
     Raises:
         InputError: pandas is not installed.
     """
-    return require("pandas").DataFrame(_by_column(results))
+    pandas = require("pandas")
+    table = _by_column(results)
+    kinds = {"source": "object", "face": "Int64", "expression": "object"}
+    return pandas.DataFrame(
+        {name: pandas.Series(values, dtype=kinds.get(name, "float64")) for name, values in table.items()}
+    )
 
 
 def to_polars(results: Iterable[Tabular]) -> Any:
@@ -70,11 +81,14 @@ def to_polars(results: Iterable[Tabular]) -> Any:
     Raises:
         InputError: polars is not installed.
     """
-    return require("polars").DataFrame(_by_column(results))
+    polars = require("polars")
+    table = _by_column(results)
+    kinds = {"source": polars.String, "face": polars.Int64, "expression": polars.String}
+    return polars.DataFrame(table, schema={name: kinds.get(name, polars.Float64) for name in table})
 
 
 def _by_column(results: Iterable[Tabular]) -> dict[str, list[Any]]:
-    """Name of each column -> its values; without faces the columns are there all the same."""
+    """Name of each column -> its values; without recognitions the columns are there all the same."""
     results = list(results)
     expressions = results[0].expressions if results else ()
     names = columns(expressions)

@@ -29,13 +29,13 @@ from msanet import data, weights
 from msanet.data.sample import Sample, targets_of
 from msanet.errors import InputError
 from msanet.files import replacing
-from msanet.networks import NETWORKS, Network, count_cost, create_network, network_arguments
+from msanet.networks import Network, count_cost, create_network, fitting_arguments
 from msanet.preprocessing import softmax
 from msanet.study.cells import MEASURES, SET_TITLES, Cell, CellResult, Row
 from msanet.study.differences import differences, in_all, spread
 from msanet.study.tables import draw, to_markdown
 from msanet.train.environment import environment
-from msanet.train.recipe import Recipe, load_recipe
+from msanet.train.recipe import FREE, Recipe, load_recipe
 from msanet.train.run import Run
 
 STEM = ("conv1", "bn1", "layer1", "layer2")
@@ -85,13 +85,14 @@ class Ablation:
         self.recipe_name = str(recipe)
         self.cells: dict[str, list[Cell]] = {}
         for row in rows:
-            if row.network not in NETWORKS:
-                raise InputError(
-                    f"row {row.name}: there is no network {row.network!r}: choose from {', '.join(NETWORKS)}"
-                )
-            own = json.dumps(arguments_for(row.network, common.network))
+            own = json.dumps(fitting_arguments(row.network, common.network))
+            method = [f"method={json.dumps(row.method)}"] if row.method else []
             self.cells[row.name] = [
-                Cell(row, load_recipe(recipe, [*settings, f"network={own}", *row.settings, f"seed={seed}"]), output)
+                Cell(
+                    row,
+                    load_recipe(recipe, [*settings, f"network={own}", *method, *row.settings, f"seed={seed}"]),
+                    output,
+                )
                 for seed in dict.fromkeys(row.seeds or seeds)
             ]
             first = self.cells[row.name][0].recipe
@@ -266,12 +267,6 @@ class Ablation:
                 figure.savefig(path, format="png")
 
 
-def arguments_for(network: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a recipe's network arguments that a network has, and those that no network has, to be refused later."""
-    others = {name for other in NETWORKS for name in network_arguments(other)} - set(network_arguments(network))
-    return {name: value for name, value in arguments.items() if name not in others}
-
-
 def changed_fields(stored: Mapping[str, Any], recipe: Recipe) -> list[str]:
     """Fields in which a recipe differs from a stored one, those left out that change no result.
 
@@ -281,8 +276,7 @@ def changed_fields(stored: Mapping[str, Any], recipe: Recipe) -> list[str]:
         before = Recipe(**stored)
     except ValidationError as error:
         return [f"version of msanet, which knew a field {error.errors()[0]['loc'][0]}"]
-    free = ("description", "workers")
-    fields = [name for name in Recipe.model_fields if name not in free]
+    fields = [name for name in Recipe.model_fields if name not in FREE]
     return [f"recipe ({name})" for name in fields if getattr(before, name) != getattr(recipe, name)]
 
 

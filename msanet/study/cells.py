@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from msanet.errors import InputError
 from msanet.measure.scores import score
-from msanet.networks import NETWORKS
+from msanet.networks import check_network
 from msanet.train.plain_yaml import read_yaml
 from msanet.train.recipe import Recipe, wrong_field
 
@@ -26,6 +26,7 @@ class Row(BaseModel):
     Args:
         name: of the row and of its folders.
         network: name of a network.
+        method: the method's settings, or its name alone; empty: the recipe's.
         settings: changes of the recipe, each "field=value" as `msanet train --set` takes them.
         seeds: of its runs; empty: those of the command.
         against: name of the row that it is compared with, or a list of such names; empty: the row above.
@@ -35,9 +36,15 @@ class Row(BaseModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     network: str
+    method: dict[str, Any] = {}
     settings: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     against: tuple[str, ...] = ()
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def name_or_settings(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
     @field_validator("against", mode="before")
     @classmethod
@@ -51,10 +58,7 @@ def network_rows(names: Sequence[str]) -> list[Row]:
     Raises:
         InputError: there is no network of that name.
     """
-    for name in names:
-        if name not in NETWORKS:
-            raise InputError(f"there is no network {name!r}: choose from {', '.join(NETWORKS)}")
-    return [Row(name=name, network=name) for name in names]
+    return [Row(name=check_network(name).replace(":", "-"), network=name) for name in names]
 
 
 def load_rows(path: str | Path) -> list[Row]:

@@ -9,12 +9,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from msanet.data.augmentation import Augmentation
 from msanet.errors import InputError
 from msanet.preprocessing import Preprocessing
 from msanet.train.plain_yaml import parse_yaml, read_yaml
+
+FREE = ("description", "workers", "checkpoint_minutes")
+"""Fields of a recipe that change no result."""
 
 
 class Recipe(BaseModel):
@@ -22,15 +25,23 @@ class Recipe(BaseModel):
 
     Args:
         description: in a sentence.
-        num_classes: 7 or 8; pictures of contempt are left out with 7.
+        num_classes: 7 or 8, of data sets of expressions; pictures of contempt are left out with 7.
+        labels: the classes in their order, each a label of the data set or {name: [labels that it takes together]};
+            pictures of others are left out. Empty: the expressions, or all labels of a set of others.
         data: named arguments of the data set's reader, for the training split.
         network: named arguments of the network.
-        initial_weights: a shipped model's name or a .safetensors file of the same network to start from; "": anew.
+        initial_weights: a shipped model's name or a .safetensors file, see `weights.start_from`; "": begin anew.
+        freeze: beginnings of parameters' names that do not learn, such as "layer1"; BatchNorms that are frozen whole
+            keep their statistics as well.
+        method: how the network is trained: "name" and the options of that method (`msanet methods`).
         preprocessing: of the network's input; it travels with the weights.
         augmentation: of training pictures.
         small_size, small_epochs: the first small_epochs train at the smaller size small_size (progressive resizing).
         epochs, batch_size: batch_size pictures a step, over all processes together.
-        learning_rate, momentum, nesterov, weight_decay: of SGD.
+        accumulate: batches whose gradients make one step.
+        optimizer: "sgd" with momentum and nesterov, or "adamw" with betas.
+        learning_rate, weight_decay: of the optimizer.
+        rates: beginning of parameters' names -> factor of the learning rate; the longest one that fits counts.
         schedule: "step": divided by 10 every `step_epochs`; "cosine": falling to 0 at the end.
         step_epochs: see `schedule`.
         warmup_epochs: the learning rate rises linearly from 0 over so many epochs at the start.
@@ -38,35 +49,38 @@ class Recipe(BaseModel):
             learning rate together with the weight decay divided by beta.
         label_smoothing: part of the target that is spread over all classes.
         soft_targets: learn the annotators' vote distribution where there is one.
-        teachers: shipped models' names, .safetensors or .onnx files to learn from as well, see `Teachers`.
-        teacher_share: of the target that the teachers give; of extra pictures they give nothing.
-        teacher_sees: "augmented": the very picture that is learnt, mixup included; "original": the crop as it is and
-            its mirror image, once before training, so that augmentation may hide what the answer rests on.
         balance: of the labels, see `EpochSampler`.
         extra_share: part of the pictures shown that comes from the extra data set, where there is one.
-        mixup: parameter of the Beta distribution that mixes pairs of pictures; 0 mixes none.
-        plain_epochs: so many epochs at the end without mixup.
         ema: decay a step of an exponential moving average of the weights, which is then what is evaluated; 0: none.
         select: the validation score that chooses the best epoch.
-        precision: of the forward and backward pass.
-        workers: loading processes.
-        seed: of initial weights, order, augmentation and mixup.
+        patience: epochs without a better score after which training ends; 0: it goes to its end.
+        precision: of the forward and backward pass; float16, with its loss scaled, is for GPUs.
+        checkpoint_minutes: after which a checkpoint is written within an epoch too; 0: at its end alone.
+        workers: loading processes; results do not depend on them.
+        seed: of initial weights, order, augmentation and method.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     description: str = ""
     num_classes: Literal[7, 8] = 8
+    labels: tuple[str | dict[str, tuple[str, ...]], ...] = ()
     data: dict[str, Any] = {}
     network: dict[str, Any] = {}
     initial_weights: str = ""
+    freeze: tuple[str, ...] = ()
+    method: dict[str, Any] = Field(default_factory=lambda: {"name": "plain"}, validate_default=True)
     preprocessing: Preprocessing = Preprocessing()
     augmentation: Augmentation = Augmentation()
     small_size: int = Field(48, ge=16)
     small_epochs: int = Field(0, ge=0)
     epochs: int = Field(20, ge=1)
     batch_size: int = Field(64, ge=2)
+    accumulate: int = Field(1, ge=1)
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = Field(0.05, gt=0)
+    rates: dict[str, float] = {}
+    betas: tuple[float, float] = (0.9, 0.999)
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(5e-4, ge=0)
@@ -76,18 +90,28 @@ class Recipe(BaseModel):
     beta: float = Field(1.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     soft_targets: bool = False
-    teachers: tuple[str, ...] = ()
-    teacher_share: float = Field(0.5, ge=0, le=1)
-    teacher_sees: Literal["augmented", "original"] = "augmented"
     balance: float = Field(0.0, ge=0, le=1)
     extra_share: float = Field(0.1, gt=0, lt=1)
-    mixup: float = Field(0.0, ge=0)
-    plain_epochs: int = Field(0, ge=0)
     ema: float = Field(0.0, ge=0, lt=1)
     select: Literal["accuracy", "average_accuracy", "macro_f1"] = "accuracy"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    patience: int = Field(0, ge=0)
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    checkpoint_minutes: float = Field(0.0, ge=0)
     workers: int = Field(2, ge=0)
     seed: int = Field(0, ge=0)
+
+    @field_validator("method")
+    @classmethod
+    def complete_method(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """With the defaults of today, so that a run's identity says all of it."""
+        from msanet.methods import complete  # torch, which takes seconds: what is wrong before is said at once
+
+        return complete(value)
+
+    def identity(self) -> dict[str, Any]:
+        """All that results depend on."""
+        values: dict[str, Any] = self.model_dump(mode="json")
+        return {name: value for name, value in values.items() if name not in FREE}
 
     def rate(self, epoch: float) -> float:
         """Learning rate at a point of training, `epoch` counting from 0 with its fraction."""

@@ -3,52 +3,72 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
+import signal
+import threading
 import time
 import warnings
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+import torch.distributed
 import yaml
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from msanet import data, weights
 from msanet.data.alignment import aligned
-from msanet.data.dataset import FaceDataset, evaluation_loader, training_loader
+from msanet.data.arrange import arrange, default_labels
+from msanet.data.dataset import Batch, FaceDataset, training_loader
 from msanet.data.sample import NoSplitWarning, Sample, targets_of
 from msanet.data.sampling import EpochSampler
 from msanet.errors import InputError
 from msanet.files import replacing
-from msanet.labels import expressions_for
 from msanet.measure.calibration import fit_temperature
-from msanet.measure.predict import answers, predict
+from msanet.measure.predict import predict
 from msanet.measure.scores import MEASURE_TITLES, Report, score
-from msanet.methods.distill import Teachers
-from msanet.methods.mixup import mix
+from msanet.methods import Context, create_method
 from msanet.model import Metadata
-from msanet.networks import create_network, network_arguments
+from msanet.networks import create_network, fitting_arguments, network_arguments
 from msanet.preprocessing import softmax
 from msanet.train.average import Average
-from msanet.train.environment import environment
+from msanet.train.checkpoint import Checkpoint, save_checkpoint
+from msanet.train.environment import check_processes, environment, share_statistics
 from msanet.train.recipe import Recipe
+
+FIRST_STEPS = 20
+"""Steps after which, without a terminal, it is said how long an epoch takes."""
+
+
+class Terminated(Exception):
+    """The process was asked to end (SIGTERM) or interrupted (SIGINT); what was done is in the checkpoint.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
 class Run:
     """A training run: its folder, its state, and the loop.
 
     The folder holds recipe.yaml and environment.json, metrics.csv (a row an epoch), checkpoint.safetensors (to
-    resume from), best.safetensors, last.safetensors, and the validation reports of both.
+    resume from), best.safetensors, last.safetensors, and the validation reports of both. A resumed run ends bit for bit
+    as an unbroken one on the same machine with as many threads and processes; else within rounding.
 
     Args:
         source: NAME:DIR of the data set.
@@ -57,112 +77,225 @@ class Run:
         output: the run's folder.
         resume: go on from the checkpoint, if there is one.
         extra: NAME:DIR of a second data set, whose training pictures are mixed in; "": none.
+        unlabelled: NAME:DIR of a data set whose training pictures a method may use without their labels; "": none.
+        trackers: names of accelerate's trackers, such as tensorboard, which get each row of metrics.csv.
 
     Raises:
         InputError: the folder holds another run, or data, network or recipe cannot be used.
     """
 
     def __init__(
-        self, source: str, network: str, recipe: Recipe, output: Path, resume: bool = False, extra: str = ""
+        self,
+        source: str,
+        network: str,
+        recipe: Recipe,
+        output: Path,
+        resume: bool = False,
+        extra: str = "",
+        unlabelled: str = "",
+        trackers: Sequence[str] = (),
     ) -> None:
-        self.source, self.name, self.recipe, self.output, self.extra = source, network, recipe, output, extra
-        self.labels = expressions_for(recipe.num_classes)
+        self.source, self.name, self.recipe, self.output = source, network, recipe, output
+        self.extra, self.unlabelled = extra, unlabelled
         self.checkpoint = output / "checkpoint.safetensors"
         if self.checkpoint.exists() and not resume:
             raise InputError(f"{output} already holds a run: go on with --resume, or give another --output")
-        self.accelerator = Accelerator(dataloader_config=DataLoaderConfiguration(split_batches=True))
+        self.accelerator = self.create_accelerator(trackers)
+        training = data.read(source, "train", **recipe.data)
+        told = data.labels_of(source, training)
+        self.entries = recipe.labels or default_labels(told, recipe.num_classes)
+        self.training, self.labels = arrange(training, self.entries, told if recipe.labels else None)
         torch.manual_seed(recipe.seed)
-        self.network = create_network(network, recipe.num_classes, **recipe.network)
+        # a recipe for several networks may name arguments that only some of them have
+        self.arguments = fitting_arguments(network, recipe.network)
+        self.network = create_network(network, len(self.labels), **self.arguments)
+        self.started = ""
         if recipe.initial_weights:
-            weights.start_from(self.network, recipe.initial_weights)
+            self.started = weights.start_from(
+                self.network, network, self.arguments, self.labels, recipe.initial_weights
+            )
         self.network.to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.teachers = Teachers(recipe.teachers, self.labels, recipe.preprocessing, self.accelerator.device)
+        self.method = create_method(recipe.method, self.network, self.context())
+        self.method.to(self.accelerator.device)
         self.average = Average(self.network, recipe.ema)
+        if self.accelerator.num_processes > 1:
+            share_statistics(self.method, self.accelerator.device)
         self.optimizer = self.create_optimizer()
         self.rows: list[dict[str, Any]] = []
+        self.report: Report | None = None
+        self.temperature = 1.0
+        self.restored: Checkpoint | None = None
         if self.checkpoint.exists():
             self.restore()
 
+    def create_accelerator(self, trackers: Sequence[str]) -> Accelerator:
+        half = self.recipe.precision == "float16"
+        accelerator = Accelerator(
+            mixed_precision="fp16" if half else "no",
+            gradient_accumulation_steps=self.recipe.accumulate,
+            dataloader_config=DataLoaderConfiguration(split_batches=True),
+            log_with=list(trackers) or None,
+            project_dir=self.output if trackers else None,
+        )
+        check_processes(accelerator, self.recipe.batch_size)
+        if half and accelerator.device.type == "cpu":
+            raise InputError("precision float16 is for GPUs: choose bfloat16 or float32")
+        return accelerator
+
+    def context(self) -> Context:
+        recipe, accelerator = self.recipe, self.accelerator
+        return Context(
+            labels=self.labels,
+            preprocessing=recipe.preprocessing,
+            epochs=recipe.epochs,
+            beta=recipe.beta,
+            label_smoothing=recipe.label_smoothing,
+            seed=recipe.seed,
+            workers=recipe.workers,
+            process=accelerator.process_index,
+            device=accelerator.device,
+        )
+
     def create_optimizer(self) -> torch.optim.Optimizer:
+        """Of the method's parameters that learn, in groups by their rate's factor; the network's names count."""
         recipe = self.recipe
-        options: dict[str, Any] = {
-            "lr": recipe.learning_rate,
-            "momentum": recipe.momentum,
-            "nesterov": recipe.nesterov,
-            "weight_decay": recipe.weight_decay,
-        }
-        return torch.optim.SGD(self.network.parameters(), fused=True, **options)
+        own = {id(parameter): name for name, parameter in self.network.named_parameters()}
+        groups: dict[float, list[nn.Parameter]] = defaultdict(list)
+        for name, parameter in self.method.named_parameters():
+            name = own.get(id(parameter), name)
+            if any(name.startswith(frozen) for frozen in recipe.freeze):
+                parameter.requires_grad_(False)
+                continue
+            fitting = [beginning for beginning in recipe.rates if name.startswith(beginning)]
+            groups[recipe.rates[max(fitting, key=len)] if fitting else 1.0].append(parameter)
+        unknown = [
+            part for part in (*recipe.freeze, *recipe.rates) if not any(n.startswith(part) for n in own.values())
+        ]
+        if unknown:
+            first = ", ".join(dict.fromkeys(name.split(".")[0] for name in own.values()))
+            raise InputError(f"network {self.name} has no parameter that begins with {unknown[0]!r}: it has {first}")
+        if not groups:
+            raise InputError("freeze leaves nothing that learns: name fewer parameters")
+        parameters = [{"params": members, "factor": factor} for factor, members in groups.items()]
+        if recipe.optimizer == "adamw":
+            return torch.optim.AdamW(
+                parameters, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay, fused=True
+            )
+        return torch.optim.SGD(
+            parameters,
+            recipe.learning_rate,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for a checkpoint to go on."""
-        recipe = json.loads(self.recipe.model_dump_json())
-        return {"data": self.source, "extra": self.extra, "network": self.name, "recipe": recipe}
+        return {
+            "data": self.source,
+            "extra": self.extra,
+            "unlabelled": self.unlabelled,
+            "network": self.name,
+            "recipe": self.recipe.identity(),
+        }
 
     def restore(self) -> None:
-        tensors, texts = weights.load_tensors(self.checkpoint)
-        if "run" not in texts:
-            raise InputError(f"{self.checkpoint} is not a checkpoint of a run: give another --output")
-        state = json.loads(texts["run"])
-        before = {"extra": "", **state["identity"]}
+        checkpoint = Checkpoint(self.checkpoint)
+        before = {"extra": "", "unlabelled": "", **checkpoint.state["identity"]}
         with suppress(ValidationError):  # fields that are newer than the checkpoint had their defaults
-            before["recipe"] = json.loads(Recipe(**before["recipe"]).model_dump_json())
+            before["recipe"] = Recipe(**before["recipe"]).identity()
         changed = [name for name, value in self.identity().items() if before[name] != value]
         if changed:
             raise InputError(
                 f"{self.output} was started with another {changed[0]}: resume with the same, or start anew"
             )
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "momentum": {}}
-        for key, tensor in tensors.items():
-            part, name = key.split("/")
-            parts[part][name] = tensor.to(self.accelerator.device)
-        self.network.load_state_dict(parts["network"])
-        self.average.network.load_state_dict(parts["average"])
-        self.average.step = state["step"]
-        for name, parameter in self.network.named_parameters() if self.recipe.momentum else ():
-            # The layout of the gradients decides the order of sums: keep it for bit-equal results.
-            momentum = torch.empty_like(parameter).copy_(parts["momentum"][name])
-            self.optimizer.state[parameter]["momentum_buffer"] = momentum
-        self.rows = state["rows"]
+        checkpoint.restore(self.method, self.average.network, self.optimizer)
+        self.average.step = checkpoint.state["average_step"]
+        self.rows = checkpoint.state["rows"]
+        self.temperature = checkpoint.state["temperature"]
+        self.restored = checkpoint
 
-    def save(self) -> None:
-        buffers = {
-            name: self.optimizer.state[parameter]["momentum_buffer"]
-            for name, parameter in self.network.named_parameters()
-            if self.recipe.momentum
+    def save(self, step: int = 0, seen: Mapping[str, Tensor] | None = None) -> None:
+        """Write the checkpoint: after an epoch, or after so many steps of one, with what was seen in it."""
+        state = {
+            "identity": self.identity(),
+            "pictures": self.fingerprint,
+            "rows": self.rows,
+            "temperature": self.temperature,
+            "average_step": self.average.step,
+            "step": step,
+            **{f"seen_{name}": value for name, value in (seen or {}).items()},
         }
-        parts = {
-            "network": self.network.state_dict(),
-            "average": self.average.network.state_dict(),
-            "momentum": buffers,
-        }
-        tensors = {f"{part}/{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
-        state = {"identity": self.identity(), "rows": self.rows, "step": self.average.step}
-        weights.save_tensors(self.checkpoint, tensors, {"run": json.dumps(state)})
+        save_checkpoint(self.checkpoint, self.method, self.average.network, self.optimizer, state)
 
-    def train(self) -> Report:
-        """Train to the last epoch; returns the best epoch's validation report."""
+    # -- training -----------------------------------------------------------------------------------------------------
+
+    def train(self) -> Report | None:
+        """Train to the last epoch; returns the best epoch's validation report, None where nothing is held out.
+
+        Raises:
+            InputError: another process trains in the folder, the data cannot be used, or the loss is no number.
+            Terminated: by SIGTERM or Ctrl-C, after the step was finished and the checkpoint written.
+        """
+        with self.locked(), listening() as asked:
+            return self.learn_all(asked)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """The folder for this run alone."""
+        if not self.accelerator.is_main_process:
+            yield
+            return
+        new = not self.output.exists()
+        try:
+            self.output.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.output / "run.lock")
+            lock.acquire(timeout=0)
+        except OSError as error:
+            raise InputError(f"{self.output} cannot be written ({error.strerror}): choose another --output") from None
+        except Timeout:
+            raise InputError(f"{self.output} is being trained in by another process: give another --output") from None
+        try:
+            yield
+        finally:
+            lock.release()
+            (self.output / "run.lock").unlink(missing_ok=True)
+            if new and not any(self.output.iterdir()):
+                self.output.rmdir()
+
+    def learn_all(self, asked: list[int]) -> Report | None:
         recipe, accelerator = self.recipe, self.accelerator
-        samples = self.aligned(self.select(data.read(self.source, "train", **recipe.data)))
-        held_out = {name: recipe.data[name] for name in data.parse(self.source)[1].held_out if name in recipe.data}
-        validation = self.aligned(self.select(data.read(self.source, "validation", **held_out)))
-        extra = self.aligned(self.read_extra())
-        self.describe(len(samples), len(validation), len(extra))
-        label_share = 1 - recipe.teacher_share if recipe.teachers else 1.0
+        training = self.training
+        held_out = self.read_validation()
+        extra = self.read_other(self.extra)
+        unlabelled = self.read_other(self.unlabelled, labelled=False)
+        if "unlabelled" in self.method.inputs and not unlabelled:
+            raise InputError(
+                f"method {recipe.method['name']} wants pictures without labels: give --unlabelled NAME:DIR"
+            )
+        self.check_pictures([*training, *held_out, *extra, *unlabelled])
+        training, validation, extra, unlabelled = (
+            self.aligned(part) for part in (training, held_out, extra, unlabelled)
+        )
+        self.describe(len(training), len(validation), len(extra))
+        inputs = (*self.network.inputs, *self.method.inputs)
         dataset = FaceDataset(
-            [*samples, *extra],
+            [*training, *extra],
             recipe.preprocessing,
             self.labels,
             soft=recipe.soft_targets,
             augmentation=recipe.augmentation,
             seed=recipe.seed,
             small=(recipe.small_size, recipe.small_epochs),
-            shares=[label_share] * len(samples) + [1.0] * len(extra),
-            opinions=self.opinions(samples),
+            inputs=inputs,
+            unlabelled=unlabelled,
         )
-        share = recipe.extra_share if extra else 0.0
-        sampler = EpochSampler(samples, recipe.balance, recipe.seed, extra, share)
+        sampler = EpochSampler(training, recipe.balance, recipe.seed, extra, recipe.extra_share if extra else 0.0)
         loader = training_loader(dataset, sampler, recipe.batch_size, recipe.workers)
-        network, optimizer, loader = accelerator.prepare(self.network, self.optimizer, loader)
+        if self.restored is None:
+            self.fit(training)
+        prepared = accelerator.prepare(self.method, self.optimizer, loader)
         console = Console()
         columns = (
             *Progress.get_default_columns()[:3],
@@ -170,103 +303,166 @@ class Run:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        with Progress(
-            *columns, console=console, disable=not (accelerator.is_main_process and console.is_terminal)
-        ) as bar:
+        quiet = not (accelerator.is_main_process and console.is_terminal)
+        with Progress(*columns, console=console, disable=quiet) as bar:
             task = bar.add_task("training", total=recipe.epochs * len(loader), note="")
             bar.update(task, completed=len(self.rows) * len(loader))
             for epoch in range(len(self.rows), recipe.epochs):
+                if self.stopped():
+                    break
                 started = time.perf_counter()
-                # accelerate counts a loader's passes from 0 and tells the sampler: after --resume that would be wrong.
-                loader.set_epoch(epoch)
-                loss = self.epoch(epoch, network, optimizer, loader, lambda: bar.advance(task))
-                report = self.validate(validation)
-                row = {
-                    "epoch": epoch + 1,
-                    "learning_rate": round(recipe.rate(epoch), 6),
-                    "loss": round(loss, 5),
-                    **{name: round(getattr(report, name), 5) for name in MEASURE_TITLES},
-                    "seconds": round(time.perf_counter() - started, 1),
-                }
-                self.rows.append(row)
-                if accelerator.is_main_process:
-                    self.finish_epoch()
-                note = f"validation {row['accuracy']:.4f}, average {row['average_accuracy']:.4f}"
-                bar.update(task, note=note)
-                if accelerator.is_main_process and not console.is_terminal:
-                    print(" ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+                sampler.chosen = self.method.sampler([*training, *extra], epoch)
+                terms = self.epoch(epoch, prepared, sampler, asked, bar, task)
+                self.finish_epoch(epoch, terms, validation, started, bar, task)
         return self.finish(validation)
 
-    def epoch(self, epoch: int, network: nn.Module, optimizer: Any, loader: Iterable[Any], advance: Any) -> float:
-        """One pass; returns the mean loss."""
-        recipe, losses = self.recipe, []
-        steps = len(loader)  # type: ignore[arg-type]
-        network.train()
-        for step, (images, targets) in enumerate(loader):
+    def fit(self, training: Sequence[Sample]) -> None:
+        """What a method finds before the first step, by the first process, for all of them."""
+        if self.accelerator.is_main_process:
+            self.method.fit(training, self.recipe.seed)
+        if self.accelerator.num_processes > 1:
+            buffers = [{name: value.cpu() for name, value in self.method.named_buffers()}]
+            torch.distributed.broadcast_object_list(buffers)
+            for name, value in buffers[0].items():
+                *path, last = name.split(".")
+                setattr(self.method.get_submodule(".".join(path)), last, value.to(self.accelerator.device))
+
+    def epoch(
+        self,
+        epoch: int,
+        prepared: tuple[nn.Module, Any, Any],
+        sampler: EpochSampler,
+        asked: list[int],
+        bar: Progress,
+        task: TaskID,
+    ) -> dict[str, float]:
+        """One pass; returns the mean of each term that the method gives."""
+        recipe, accelerator = self.recipe, self.accelerator
+        method, optimizer, loader = prepared
+        sampler.start = 0
+        steps = len(loader)
+        seen: dict[str, list[Tensor]] = defaultdict(list)
+        first = 0
+        if self.restored is not None:
+            first = self.restored.state["step"]
+            for name, value in self.restored.state.items():
+                if name.startswith("seen_") and first:
+                    seen[name.removeprefix("seen_")].append(value)
+            self.restored = None
+            sampler.start = first * recipe.batch_size
+        # accelerate counts a loader's passes from 0 and tells the sampler: after --resume that would be wrong.
+        loader.set_epoch(epoch)
+        self.method.epoch = epoch
+        self.method.train()
+        for module in self.network.modules():  # frozen whole: its BatchNorms keep their statistics
+            own = list(module.parameters())
+            if own and not any(parameter.requires_grad for parameter in own):
+                module.eval()
+        began = saved = time.monotonic()
+        for step, item in enumerate(loader, first):
+            batch = Batch.of(item, (epoch, step))
             for group in optimizer.param_groups:
-                group["lr"] = recipe.rate(epoch + step / steps)
-            if recipe.mixup and epoch < recipe.epochs - recipe.plain_epochs:
-                rng = np.random.default_rng((recipe.seed, epoch, step, self.accelerator.process_index))
-                images, targets = mix(images, targets, recipe.mixup, rng)
-            losses.append(self.learn(network, optimizer, images.to(memory_format=torch.channels_last), targets))
-            self.average.update(self.network)
-            advance()
-        mean = float(self.accelerator.reduce(torch.stack(losses).mean(), "mean"))
-        if not math.isfinite(mean):
+                group["lr"] = recipe.rate(epoch + step / steps) * group.get("factor", 1.0)
+            terms = self.learn(method, optimizer, batch)
+            if accelerator.sync_gradients:
+                self.average.update(self.network)
+            if self.method.per_picture:
+                seen["index"].append(batch.index.detach())
+            for name, value in terms.items():
+                if name != "logits":
+                    seen[name].append(value.detach() if name in self.method.per_picture else value.detach()[None])
+            bar.advance(task)
+            if step - first == FIRST_STEPS and epoch == len(self.rows) and not self.rows:
+                minutes = (time.monotonic() - began) / FIRST_STEPS * steps / 60
+                self.say(f"an epoch of {steps} steps takes about {minutes:.1f} minutes")
+            if accelerator.num_processes == 1 and step + 1 < steps:
+                due = recipe.checkpoint_minutes and time.monotonic() - saved > 60 * recipe.checkpoint_minutes
+                if asked or due:
+                    self.save(step + 1, {name: torch.cat(values) for name, values in seen.items()})
+                    saved = time.monotonic()
+            if asked:
+                raise Terminated(asked[0])
+        return self.gather({name: torch.cat(values) for name, values in seen.items()}, epoch)
+
+    def gather(self, seen: dict[str, Tensor], epoch: int) -> dict[str, float]:
+        """Means of the terms over all processes; what was seen of pictures goes to the method."""
+        accelerator = self.accelerator
+        names = {"index", *self.method.per_picture}
+        if self.method.per_picture:
+            gathered = {name: accelerator.gather(value) for name, value in seen.items() if name in names}
+            self.method.after_epoch(gathered)
+        means = {
+            name: float(accelerator.reduce(value.float().mean(), "mean"))
+            for name, value in seen.items()
+            if name not in names
+        }
+        if not math.isfinite(means["loss"]):
             raise InputError(f"the loss is no longer a number in epoch {epoch + 1}: lower learning_rate")
-        return mean
+        return means
 
-    def learn(self, network: nn.Module, optimizer: Any, images: Tensor, targets: Tensor) -> Tensor:
-        """One step on pictures float32 [B, 3, S, S] and their targets [B, K]; returns the loss, detached."""
-        loss = self.loss(network, images, targets)
-        optimizer.zero_grad()
-        self.accelerator.backward(loss)
-        optimizer.step()
-        return loss.detach()
+    def learn(self, method: nn.Module, optimizer: Any, batch: Batch) -> dict[str, Tensor]:
+        """One step on a batch; returns what the method says of it."""
+        enabled = self.recipe.precision == "bfloat16"
+        with self.accelerator.accumulate(method):
+            with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=enabled):
+                terms: dict[str, Tensor] = method(batch)
+            self.accelerator.backward(terms["loss"])
+            optimizer.step()
+            optimizer.zero_grad()
+        return terms
 
-    def loss(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        """beta times the mean cross-entropy (Eq. 2), teachers' part of the targets included where it is still open."""
-        recipe = self.recipe
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            logits = network(images)
-            if recipe.teachers and recipe.teacher_sees == "augmented":
-                targets = targets + (1 - targets.sum(dim=1, keepdim=True)) * self.teachers(images)
-        return recipe.beta * nn.functional.cross_entropy(
-            logits.float(), targets, label_smoothing=recipe.label_smoothing
-        )
+    # -- data ---------------------------------------------------------------------------------------------------------
 
-    def select(self, samples: Sequence[Sample], source: str = "") -> list[Sample]:
-        chosen = [sample for sample in samples if sample.label in self.labels]
-        if not chosen:
-            place = source or self.source
-            raise InputError(f"{place} has no picture of {', '.join(self.labels)}: check the folder")
-        return chosen
+    def select(self, samples: Sequence[Sample]) -> list[Sample]:
+        """The pictures of the run's labels, which bear them."""
+        return arrange(samples, self.entries)[0]
 
-    def read_extra(self) -> list[Sample]:
-        """The extra data set's training pictures; none is held out, since validation is the main set's alone."""
-        if not self.extra:
+    def read_validation(self) -> list[Sample]:
+        """The held-out pictures; none where the recipe holds out none."""
+        options = self.recipe.data
+        reader = data.parse(self.source)[1]
+        if reader.held_out and options.get("validation") == 0:
             return []
-        options: dict[str, Any] = {"validation": 0} if "validation" in data.parse(self.extra)[1].held_out else {}
+        held_out = {name: options[name] for name in reader.held_out if name in options}
+        return self.select(data.read(self.source, "validation", **held_out))
+
+    def read_other(self, source: str, labelled: bool = True) -> list[Sample]:
+        """All training pictures of another data set: none is held out, since validation is the main set's alone."""
+        if not source:
+            return []
+        options: dict[str, Any] = {"validation": 0} if "validation" in data.parse(source)[1].held_out else {}
         with warnings.catch_warnings():  # it is not tested on
             warnings.simplefilter("ignore", NoSplitWarning)
-            return self.select(data.read(self.extra, "train", **options), self.extra)
+            samples = data.read(source, "train", **options)
+        return self.select(samples) if labelled else samples
+
+    def check_pictures(self, samples: Sequence[Sample]) -> None:
+        """The pictures must be those that the run began with.
+
+        Raises:
+            InputError: they have changed since.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        for sample in samples:
+            with suppress(OSError):
+                digest.update(f"{sample.name} {sample.label} {sample.votes} {sample.path.stat().st_size}\n".encode())
+        self.fingerprint = f"{len(samples)} {digest.hexdigest()}"
+        if self.restored is not None and self.restored.state["pictures"] != self.fingerprint:
+            raise InputError(
+                f"the pictures of {self.source} have changed since this run began (they were "
+                f"{self.restored.state['pictures'].split()[0]}, now {len(samples)}): bring them back, or start anew"
+            )
 
     def aligned(self, samples: Sequence[Sample]) -> list[Sample]:
-        return aligned(samples, self.recipe.preprocessing, self.recipe.workers)
+        """The first process looks for the faces, the others read what it found."""
+        landmarks = "landmarks" in (*self.network.inputs, *self.method.inputs)
+        with self.accelerator.local_main_process_first():
+            return aligned(samples, self.recipe.preprocessing, self.recipe.workers, landmarks)
 
-    def opinions(self, samples: Sequence[Sample]) -> np.ndarray | None:
-        """The teachers' probabilities for the pictures as they are, float32 [N, K].
+    # -- after an epoch -----------------------------------------------------------------------------------------------
 
-        None where they see something else, or no epoch is left.
-        """
-        recipe = self.recipe
-        if not recipe.teachers or recipe.teacher_sees != "original" or len(self.rows) == recipe.epochs:
-            return None
-        batches = evaluation_loader(FaceDataset(samples, recipe.preprocessing, self.labels), workers=recipe.workers)
-        both_views = replace(recipe.preprocessing, mirror=True)
-        return answers(self.teachers, batches, both_views, self.accelerator)
-
-    def logits(self, samples: Sequence[Sample]) -> np.ndarray:
+    def logits(self, samples: Sequence[Sample]) -> Any:
+        """float32 [N, K] of the averaged network, in the samples' order."""
         return predict(
             self.average.network,
             samples,
@@ -276,7 +472,8 @@ class Run:
             accelerator=self.accelerator,
         )
 
-    def validate(self, samples: Sequence[Sample]) -> Report:
+    def validate(self, samples: Sequence[Sample]) -> float:
+        """Score the averaged network; the mean cross-entropy of its logits."""
         logits = self.logits(samples)
         targets = targets_of(samples, self.labels)
         self.temperature = fit_temperature(logits, targets)
@@ -284,25 +481,61 @@ class Run:
         crops = ", each crop aligned" if self.recipe.preprocessing.align else ""
         protocol = f"{self.source.partition(':')[0]} validation split, {len(samples)} pictures{crops}"
         self.report = score(probabilities, targets, self.labels, protocol, self.output.name)
-        return self.report
+        return float(nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets)))
 
-    def finish_epoch(self) -> None:
+    def finish_epoch(
+        self,
+        epoch: int,
+        terms: Mapping[str, float],
+        validation: Sequence[Sample],
+        started: float,
+        bar: Progress,
+        task: TaskID,
+    ) -> None:
         """Best weights first, then the table, last the checkpoint: killed in between, the epoch is done again."""
-        scores = [row[self.recipe.select] for row in self.rows]
+        row: dict[str, Any] = {"epoch": epoch + 1, "learning_rate": round(self.recipe.rate(epoch + 0.5), 6)}
+        row |= {name: round(value, 5) for name, value in terms.items()}
+        if validation:
+            row["validation_loss"] = round(self.validate(validation), 5)
+            row |= {name: round(getattr(self.report, name), 5) for name in MEASURE_TITLES}
+        row["seconds"] = round(time.perf_counter() - started, 1)
+        self.rows.append(row)
+        if self.accelerator.log_with:
+            numbers = {name: value for name, value in row.items() if name != "epoch"}
+            self.accelerator.log(numbers, step=epoch + 1)
+        if self.accelerator.is_main_process:
+            self.write_epoch()
+        score_words = f"validation {row['accuracy']:.4f}, average {row['average_accuracy']:.4f}" if validation else ""
+        bar.update(task, note=score_words)
+        if not bar.console.is_terminal:
+            self.say(" ".join(f"{name} {value}" for name, value in row.items()))
+
+    def write_epoch(self) -> None:
+        select = self.recipe.select
+        scores = [row.get(select, row["epoch"]) for row in self.rows]  # nothing held out: the last is the result
         if scores[-1] > max(scores[:-1], default=-1.0):
             self.write_weights("best")
-        if len(self.rows) == self.recipe.epochs:
+        if len(self.rows) == self.recipe.epochs or self.stopped():
             self.write_weights("last")
+        names = dict.fromkeys(name for row in self.rows for name in row)
         with replacing(self.output / "metrics.csv") as path, path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(self.rows[0]))
+            writer = csv.DictWriter(file, list(names))
             writer.writeheader()
             writer.writerows(self.rows)
         self.save()
 
+    def stopped(self) -> bool:
+        """Whether the score has not risen for as long as the recipe waits."""
+        patience, select = self.recipe.patience, self.recipe.select
+        scores = [float(row[select]) for row in self.rows if select in row]
+        if not patience or not scores:
+            return False
+        return len(scores) - 1 - scores.index(max(scores)) >= patience
+
     def write_weights(self, which: str) -> None:
         training = {**self.identity(), "epoch": len(self.rows), **environment()}
         # with the defaults of today, so that the file outlives a change of them
-        arguments = {**network_arguments(self.name), **self.recipe.network}
+        arguments = {**network_arguments(self.name), **self.arguments}
         metadata = Metadata(
             name=self.output.name,
             network=self.name,
@@ -310,27 +543,73 @@ class Run:
             expressions=self.labels,
             preprocessing=self.recipe.preprocessing,
             temperature=self.temperature,
-            training={**training, "data": self.source.partition(":")[0], "extra": Path(self.extra).name},
-            scores={"validation": self.report.to_dict()},
+            inputs=self.network.inputs,
+            training={
+                **training,
+                "data": self.source.partition(":")[0],
+                "extra": Path(self.extra).name,
+                "unlabelled": Path(self.unlabelled).name,
+            },
+            scores={} if self.report is None else {"validation": self.report.to_dict()},
         )
         weights.save(self.output / f"{which}.safetensors", self.average.network.state_dict(), metadata)
-        self.report.save(self.output / which)
+        if self.report is not None:
+            self.report.save(self.output / which)
 
     def describe(self, training: int, validation: int, extra: int) -> None:
-        """recipe.yaml and environment.json."""
+        """recipe.yaml and environment.json; and what is about to happen, in a sentence."""
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        device, processes = str(self.accelerator.device), self.accelerator.num_processes
+        words = [f"{training:,} training", f"{validation:,} validation", *([f"{extra:,} extra"] if extra else [])]
+        self.say(
+            f"{', '.join(words)} pictures of {', '.join(self.labels)}; {self.name}, {parameters:,} parameters, method "
+            f"{self.recipe.method['name']}; {device}, {processes} process{'es' * (processes > 1)}, "
+            f"{torch.get_num_threads()} threads"
+        )
+        if self.started:
+            self.say(self.started)
         if not self.accelerator.is_main_process:
             return
-        recipe = yaml.safe_dump(self.identity()["recipe"], sort_keys=False)
+        recipe = yaml.safe_dump(json.loads(self.recipe.model_dump_json()), sort_keys=False)
         facts = {**environment(), "data": self.source, "network": self.name}
         facts |= {"training_pictures": training, "validation_pictures": validation, "extra_pictures": extra}
-        facts |= {"processes": self.accelerator.num_processes, "device": str(self.accelerator.device)}
+        facts |= {"processes": processes, "device": device}
         for name, text in (("recipe.yaml", recipe), ("environment.json", json.dumps(facts, indent=2) + "\n")):
             with replacing(self.output / name) as path:
-                self.output.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
+        if self.accelerator.log_with:
+            self.accelerator.init_trackers(self.output.name, {"network": self.name, "data": self.source})
 
-    def finish(self, validation: Sequence[Sample]) -> Report:
+    def say(self, sentence: str) -> None:
+        if self.accelerator.is_main_process:
+            print(sentence, flush=True)
+
+    def finish(self, validation: Sequence[Sample]) -> Report | None:
         self.accelerator.wait_for_everyone()
-        network, _ = weights.load(self.output / "best.safetensors")
-        self.average.network.load_state_dict(network.state_dict())
-        return self.validate(validation)
+        network, metadata = weights.load(self.output / "best.safetensors")
+        self.average = Average(network.to(self.accelerator.device), 0.0)
+        self.temperature = metadata.temperature
+        if validation:
+            self.validate(validation)
+        return self.report
+
+
+@contextmanager
+def listening() -> Iterator[list[int]]:
+    """The numbers of the signals SIGTERM and SIGINT that come meanwhile; a second SIGINT interrupts at once."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # only that one receives signals
+        yield asked
+        return
+
+    def note(number: int, _: object) -> None:
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -13,12 +13,11 @@ from contextlib import ExitStack, closing, suppress
 from itertools import islice
 from typing import TypeVar
 
-from msanet.errors import InputError
 from msanet.faces.crops import crop
 from msanet.faces.face import Face
 from msanet.recognize.batch import in_order
 from msanet.recognize.recognizer import Found, Recognizer
-from msanet.runtime import available_threads
+from msanet.runtime import usable_threads
 from msanet.video.frames import Frame, Moment
 from msanet.video.tracks import Follower, Following, Sighting, Smoother
 
@@ -46,11 +45,9 @@ def recognize(
         A `Moment` for each frame, in order.
 
     Raises:
-        InputError: `workers` is under 1.
+        InputError: `workers` is out of its range.
     """
-    count = available_threads() if workers is None else workers
-    if count < 1:
-        raise InputError(f"threads is {count}: give 1 or more, or none for all processors")
+    count = usable_threads(workers)
     follower, smoother = Follower(following, threads=1), Smoother(following)
 
     def follow(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Sighting]]:

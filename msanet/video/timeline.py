@@ -232,8 +232,8 @@ class Timeline:
 
     def summary(self, source: str) -> list[list[Any]]:
         """A row for each person held: source, number, expression with the largest mean probability, that, first and
-        last sighting as texts, number of frames. Without anybody it is one that says so."""
-        rows: list[list[Any]] = [] if self.people else [[source, "", "no face found", "", "", "", ""]]
+        last sighting as texts, number of frames."""
+        rows: list[list[Any]] = []
         for person in sorted(self.people.values(), key=lambda person: person.number):
             shares = self.shares(person)
             best = max(shares, key=shares.__getitem__)

@@ -5,20 +5,28 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pytest
 
+import msanet
 from msanet.cli import app as command
 from msanet.cli import recognize as recognizing
 from msanet.cli.show import with_progress
 from msanet.errors import InputError
 from msanet.images import read, write
+from msanet.preprocessing import Preprocessing
+from msanet.recognize.recognizer import Recognizer
 from msanet.recognize.results import Results
+from msanet.video import process
 from tests.conftest import build_clip
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +37,7 @@ def run(monkeypatch, capsys, tiny_model):
     """Runs `msanet ARGUMENTS` in this process: exit code, standard output, standard error."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        model = ["--model", str(tiny_model)] if arguments[0] == "recognize" and "--model" not in arguments else []
+        model = ["--model", str(tiny_model)] if arguments[:1] == ("recognize",) and "--model" not in arguments else []
         monkeypatch.setattr(sys, "argv", ["msanet", *map(str, arguments), *model])
         with pytest.raises(SystemExit) as caught:
             command.main()
@@ -84,9 +92,10 @@ def test_json_is_one_document(run, photo, wall):
 def test_csv_has_a_header_and_a_line_per_face(run, photo, wall):
     code, output, _ = run("recognize", photo, wall, "--format", "csv")
     assert code == 0
-    (row,) = csv.DictReader(io.StringIO(output))
+    row, nobody = csv.DictReader(io.StringIO(output))
     assert row["source"] == str(photo)
     assert 0.9 < float(row["score"]) <= 1
+    assert (nobody["source"], nobody["face"], nobody["expression"]) == (str(wall), "", "")
 
 
 def test_the_bad_ones_are_listed_at_the_end(run, photo, tmp_path):
@@ -113,28 +122,148 @@ def test_output_holds_annotated_pictures_and_results(run, photo, wall, tmp_path)
     output = tmp_path / "new" / "out"
     code, _, errors = run("recognize", photo, copy, png, wall, "--output", output, "--explain")
     assert (code, errors) == (0, "")
-    names = sorted(path.name for path in output.iterdir())
-    assert names == ["Photo.png", "photo-2.jpg", "photo.jpg", "results.jsonl", "wall.png"]
+    copied = ["Photo.annotated.png", "photo-2.annotated.jpg", "photo.annotated.jpg", "wall.annotated.png"]
+    assert sorted(names_in(output)) == sorted([*copied, "results.jsonl"])
     results = [json.loads(line) for line in (output / "results.jsonl").read_text().splitlines()]
-    assert [Path(result["annotated"]).name for result in results] == [
-        "photo.jpg",
-        "photo-2.jpg",
-        "Photo.png",
-        "wall.png",
-    ]
-    original, drawn = read(photo).astype(int), read(output / "Photo.png")
+    assert [Path(result["annotated"]).name for result in results] == [copied[2], copied[1], copied[0], copied[3]]
+    original, drawn = read(photo).astype(int), read(output / "Photo.annotated.png")
     assert np.abs(drawn[: len(original)] - original).max() > 50
     assert len(drawn) > len(original)  # the reasons
-    run("recognize", photo, "--output", output, "--format", "csv")
+    run("recognize", photo, "--output", output, "--explain", "--resume", "--format", "csv")
     assert (output / "results.csv").read_text().startswith("source,face,x1")
 
 
 def test_output_never_overwrites_an_input(run, photo):
     before = photo.read_bytes()
-    code, _, _ = run("recognize", photo, "--output", photo.parent)
+    drawn = photo.with_name("photo.annotated.jpg")
+    drawn.write_bytes(before)
+    code, _, _ = run("recognize", photo, drawn, "--output", photo.parent)
     assert code == 0
-    assert photo.read_bytes() == before
-    assert (photo.parent / "photo-2.jpg").exists()
+    assert photo.read_bytes() == drawn.read_bytes() == before
+    assert (photo.parent / "photo-2.annotated.jpg").exists()
+
+
+def test_what_was_drawn_is_no_input_of_the_next_run(run, photo, wall):
+    """Neither where the results lie among the pictures nor below them."""
+    for output in (photo.parent / "out", photo.parent):
+        assert run("recognize", photo.parent, "--output", output)[0] == 0
+    code, output, _ = run("recognize", photo.parent, "--format", "json")
+    assert code == 0
+    assert [result["source"] for result in json.loads(output)] == [str(photo), str(wall)]
+
+
+def test_a_second_run_leaves_the_results_of_the_first(run, photo, wall, tmp_path, make_model):
+    """Whatever it is asked, and whether its picture can be read: what is there stays."""
+    output = tmp_path / "out"
+    run("recognize", photo, "--output", output)
+    before = {name: (output / name).read_bytes() for name in names_in(output)}
+    (tmp_path / "broken.jpg").write_text("no picture")
+    other = make_model(preprocessing=Preprocessing(size=32))
+    refused = "earlier run"
+    for arguments, words in (
+        ([tmp_path / "broken.jpg"], refused),
+        ([wall, "--format", "csv"], refused),
+        ([wall, "--resume", "--model", other], "was made with weights"),
+        ([wall, "--resume", "--threshold", "0.5"], "was made with threshold 0.6, not 0.5"),
+        ([wall, "--resume", "--explain"], "was made with explain False, not True"),
+    ):
+        code, printed, errors = run("recognize", *arguments, "--output", output)
+        assert (code, printed) == (2, "")
+        assert words in errors
+        assert {name: (output / name).read_bytes() for name in names_in(output)} == before
+    assert run("recognize", wall, "--output", output, "--resume")[0] == 0
+    assert sources(output / "results.jsonl") == [str(photo), str(wall)]
+
+
+def test_one_unexpected_error_is_kept_and_the_rest_is_done(run, photo, wall, tmp_path, monkeypatch):
+    original = Recognizer.find
+
+    def find(self: Recognizer, source: object) -> object:
+        return original(self, source) if str(source) == str(photo) else 1 // 0  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Recognizer, "find", find)
+    output = tmp_path / "out"
+    code, printed, errors = run("recognize", wall, photo, "--output", output, "--format", "csv")
+    assert code == 2
+    assert len(printed.splitlines()) == 2
+    assert f"{wall} failed unexpectedly (ZeroDivisionError" in errors
+    assert "Traceback" not in errors
+    failed, done = (json.loads(line) for line in (output / "results.jsonl").read_text().splitlines())
+    assert failed["source"] == str(wall)
+    assert failed["error"].startswith("Traceback (most recent call last)")
+    assert "faces" not in failed
+    assert done["source"] == str(photo)
+    code, printed, _ = run("recognize", wall, "--format", "json")
+    assert (code, json.loads(printed)[0]["source"]) == (2, str(wall))
+    assert "ZeroDivisionError" in json.loads(printed)[0]["error"]
+    monkeypatch.setattr(Recognizer, "find", original)
+    assert run("recognize", wall, photo, "--output", output, "--resume")[0] == 0
+    assert sources(output / "results.jsonl") == [str(photo), str(wall)]
+
+
+# -- names that may hold anything --------------------------------------------------------------------------------------
+
+NAMES = (
+    b"name_\xff.png",
+    "日本.png".encode(),
+    b"=1+1.png",
+    b"two\nlines\x1b[31m\r.png",
+    "\u202egnp\x9b31m.png".encode(),
+)
+
+
+@pytest.fixture
+def names(tmp_path, portrait) -> Path:
+    folder = tmp_path / "names"
+    folder.mkdir()
+    write(tmp_path / "one.png", np.ascontiguousarray(portrait[:400:2, :400:2]))
+    for name in NAMES:
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes((tmp_path / "one.png").read_bytes())
+    return folder
+
+
+def steers(text: str) -> bool:
+    return any(letter in "\x1b\x9b\r\u202e" or "\ud800" <= letter <= "\udfff" for letter in text)
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_names_of_any_bytes_are_read_and_steer_nothing(run, names, form):
+    output = names.parent / "out"
+    code, printed, errors = run("recognize", names, "--output", output, "--format", form)
+    assert code == 0
+    assert not steers(printed + errors)
+    if form != "json":
+        assert len(printed.splitlines()) == 1 + len(NAMES)
+    results = [json.loads(line) for line in (output / "results.jsonl").read_bytes().splitlines()]
+    assert {Path(result["annotated"]).is_file() for result in results} == {True}
+    paths = {unquote_to_bytes(result["file"]["uri"].removeprefix("file://")) for result in results}
+    assert paths == {os.fsencode(names) + b"/" + name for name in NAMES}
+    before = (output / "results.jsonl").read_bytes()
+    assert run("recognize", names, "--output", output, "--resume", "--format", form)[0] == 0
+    assert (output / "results.jsonl").read_bytes() == before
+
+
+def test_messages_about_such_names_steer_nothing(run, tmp_path):
+    name = "\x1b[2Jmsanet: all is well\nmsanet: fine\udcff"
+    (tmp_path / f"{name}.jpg").touch()
+    (tmp_path / name).mkdir()
+    for arguments in ([tmp_path / f"{name}.jpg"], [tmp_path / name], [tmp_path], [f"--{name}"], ["x", "--model", name]):
+        code, printed, errors = run("recognize", *arguments)
+        assert (code, printed) == (2, "")
+        assert not steers(errors)
+        assert all(line.startswith("msanet: ") and line != "msanet: fine" for line in errors.splitlines())
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_a_console_that_cannot_say_a_name(names, tiny_model, form):
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    command = [sys.executable, "-m", "msanet", "recognize", names, "--model", tiny_model, "--format", form]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    text = done.stdout.decode("cp1252")
+    assert r"\u65e5\u672c.png" in text
+    if form == "json":
+        assert f"{names}/日本.png" in [result["source"] for result in json.loads(text)]
 
 
 @pytest.fixture
@@ -147,6 +276,11 @@ def album(tmp_path, portrait) -> Path:
         write(path, small[:, :: (-1) ** (index // 2)])
     (tmp_path / "album" / "broken.jpg").write_bytes(b"no picture")
     return tmp_path / "album"
+
+
+def names_in(folder: Path) -> list[str]:
+    """Without the lock."""
+    return [path.name for path in folder.iterdir() if path.name[0] != "."]
 
 
 def sources(path: Path) -> list[str]:
@@ -163,13 +297,14 @@ def test_a_folder_is_resumed(run, album):
     expected = [str(album / name) for name in ("0.png", "1.png", "2.png", "sub/0.png", "sub/1.png", "sub/2.png")]
     assert sources(output / "results.jsonl") == expected
     copies = sorted(path.relative_to(output).as_posix() for path in output.rglob("*.png"))
-    assert copies == ["0.png", "1.png", "2.png", "sub/0.png", "sub/1.png", "sub/2.png"]
+    assert copies == [f"{folder}{number}.annotated.png" for folder in ("", "sub/") for number in range(3)]
     for kept in (0, len(whole) // 2, len(whole) - 1, len(whole)):
         (output / "results.jsonl").write_bytes(whole[:kept])
         code, printed, _ = run("recognize", album, "--output", output, "--resume", "--format", "csv")
         assert code == 2
         assert (output / "results.jsonl").read_bytes() == whole
         assert [row["source"] for row in csv.DictReader((output / "results.csv").open())] == expected
+        assert copies == sorted(path.relative_to(output).as_posix() for path in output.rglob("*.png"))
         assert len(printed.splitlines()) == 1 + 6 - whole[:kept].count(b"\n")
 
 
@@ -178,16 +313,16 @@ def test_of_many_pictures_only_the_results_are_written(run, album, monkeypatch):
     output = album.parent / "out"
     code, printed, _ = run("recognize", album, "--output", output)
     assert (code, printed) == (2, f"7 pictures, 1 of them failed, 6 faces: {output / 'results.jsonl'}\n")
-    assert [path.name for path in output.iterdir()] == ["results.jsonl"]
-    run("recognize", album, "--output", output, "--annotate")
-    assert (output / "sub" / "0.png").exists()
+    assert names_in(output) == ["results.jsonl"]
+    run("recognize", album, "--output", album.parent / "drawn", "--annotate")
+    assert (album.parent / "drawn" / "sub" / "0.annotated.png").exists()
     code, printed, _ = run("recognize", album)
     assert [line.split("\t")[0] for line in printed.splitlines()] == sources(output / "results.jsonl")
 
 
 def test_annotation_can_be_left_out(run, photo, tmp_path):
     run("recognize", photo, "--output", tmp_path / "out", "--no-annotate")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.jsonl"]
+    assert names_in(tmp_path / "out") == ["results.jsonl"]
 
 
 def test_a_full_disk_keeps_what_was_done(run, album, monkeypatch):
@@ -236,8 +371,17 @@ def test_a_terminal_sees_how_far_it_is(monkeypatch, stdout):
         (["--model", "unknown"], "there is no model 'unknown'"),
         (["--threshold", "7"], "threshold is 7"),
         (["--size", "3"], "size is 3"),
+        (["--size", "0"], "size is 0"),
         (["--threads", "0"], "threads is 0"),
+        (["--threads", "500"], "threads is 500: give 1 to 256"),
         (["--workers", "0"], "workers is 0"),
+        (["--workers", "500"], "workers is 500"),
+        (["--smoothing", "-5"], "--smoothing would change nothing for pictures"),
+        (["--smoothing", "0", "--finer-every", "3"], "--smoothing and --finer-every would change nothing"),
+        (["--show"], "--show would change nothing for pictures and videos"),
+        (["--frame-size", "3x3"], "--frame-size would change nothing"),
+        (["--annotate"], "--annotate and --resume are for a folder"),
+        (["--no-annotate"], "--annotate and --resume are for a folder"),
         (["--format", "xml"], "xml"),
         (["--unknown"], "unknown"),
     ],
@@ -247,7 +391,8 @@ def test_wrong_arguments_end_in_a_sentence(run, photo, arguments, words):
     assert code == 2
     assert output == ""
     assert words in errors
-    assert "Traceback" not in errors
+    assert len(errors.splitlines()) == 1
+    assert errors.startswith("msanet: ")
 
 
 def test_a_file_in_the_place_of_the_output(run, photo, tmp_path):
@@ -275,7 +420,7 @@ def test_a_video_becomes_files_and_a_line_for_each_person(run, clip, tmp_path):
     code, output, errors = run("recognize", clip, "--output", tmp_path / "out", "--format", "json")
     assert code == 0
     names = ["clip.jsonl", "clip.mp4", "clip.png"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    assert sorted(names_in(tmp_path / "out")) == [*names, "results.jsonl"]
     assert all(str(tmp_path / "out" / name) in errors for name in names)
     assert run("recognize", clip) == (0, output, "")
     header, *people = (line.split("\t") for line in output.splitlines())
@@ -312,7 +457,9 @@ def test_a_signal_ends_a_video_in_order(run, clip, tmp_path, monkeypatch, number
     code, _, errors = run("recognize", clip, "--output", tmp_path)
     assert code == 128 + number
     assert "msanet: stopped at 0.0 s" in errors
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.csv", "clip.mp4", "clip.png"]
+    names = ["clip.csv", "clip.mp4", "clip.png", "results.jsonl"]
+    assert sorted(names_in(tmp_path)) == names
+    assert (tmp_path / "results.jsonl").read_text() == ""  # it is done again
 
 
 def test_a_video_is_known_by_its_content(run, clip, portrait, tmp_path):
@@ -348,22 +495,26 @@ def test_raw_frames_on_standard_input_become_lines_of_json(run, portrait, monkey
     ("arguments", "words"),
     [
         ([], "there is nothing to recognize"),
-        (["CLIP", "PHOTO"], "apart from pictures"),
-        (["CLIP", "--explain"], "--explain and --resume are for pictures"),
-        (["CLIP", "--show"], "--show, --keep-all and --frame-size are for streams"),
+        (["CLIP", "PHOTO", "--format", "csv"], "have different tables"),
+        (["CLIP", "--explain", "--workers", "2"], "--explain and --workers would change nothing for videos"),
+        (["CLIP", "--resume"], "--annotate and --resume are for a folder"),
+        (["CLIP", "--show", "--keep-all"], "--show and --keep-all would change nothing for pictures and videos"),
         (["CLIP", "--size", "3"], "size is 3"),
         (["CLIP", "--threads", "0"], "threads is 0"),
         (["CLIP", "--smoothing", "-1"], "smoothing is -1"),
         (["CLIP", "--format", "parquet"], "Parquet cannot be printed"),
-        (["CLIP", "--output", "PHOTO"], "cannot be written"),
+        (["CLIP", "--output", "PHOTO"], "cannot be made a folder"),
+        (["-", "--format", "csv"], "--format csv would change nothing for streams"),
+        (["RTSP://me:pa@ss@127.0.0.1:9/x", "--format", "csv"], "--format csv would change nothing for streams"),
+        (["wtp://me:pa@ss@127.0.0.1:9/x"], "wtp://127.0.0.1:9/x does not exist"),
         (["PHOTO", "--format", "parquet"], "Parquet is for the tables of videos"),
         (["-"], "--frame-size WIDTHxHEIGHT"),
         (["-", "CLIP"], "watched alone"),
-        (["--camera", "0", "--output", "PHOTO"], "--output is for files"),
+        (["--camera", "0", "--output", "PHOTO"], "--output would change nothing for streams"),
         (["--camera", "99"], "camera 99 cannot be opened"),
         (["--camera", "-1"], "there is no camera -1"),
         (["--camera", "99999999999"], "there is no camera 99999999999"),
-        (["rtsp://127.0.0.1:9/x", "--format", "csv"], "--format csv is for files"),
+        (["rtsp://127.0.0.1:9/x", "--format", "csv"], "--format csv would change nothing for streams"),
         (["RTSP://me:p@ss/word@127.0.0.1:9/x"], "rtsp://127.0.0.1:9/x cannot be opened"),
         (["rtsp://127.0.0.1:9/x"], "rtsp://127.0.0.1:9/x cannot be opened as a video (Connection refused)"),
     ],
@@ -374,6 +525,98 @@ def test_what_videos_and_streams_refuse(run, clip, photo, arguments, words):
     assert (code, output) == (2, "")
     assert words in errors
     assert "Traceback" not in errors
+    assert "pa@ss" not in errors
+
+
+def test_a_folder_has_pictures_and_videos_and_says_what_else(run, clip, photo, wall):
+    """Pictures first, then each video; a second run does what is left."""
+    folder, output = photo.parent, photo.parent / "out"
+    for name, source in (("a.mp4", clip), ("photo.jfif", photo)):
+        (folder / name).write_bytes(source.read_bytes())
+    for name in ("a.psd", "b.psd", "notes.TXT", "README", ".hidden"):
+        (folder / name).touch()
+    (folder / "text.mov").write_text("no video")
+    code, printed, errors = run("recognize", folder, "--output", output)
+    assert code == 2
+    assert f"4 files left out of {folder}: 2 .psd, 1 without ending, 1 .txt\n" in errors
+    assert f"msanet: {folder}/text.mov cannot be opened as a video" in errors
+    found = [str(folder / name) for name in ("photo.jfif", "photo.jpg", "wall.png", "a.mp4")]
+    assert sources(output / "results.jsonl") == found
+    assert [line.split("\t")[0] for line in printed.splitlines()] == ["picture", *found[:3], "video", *[found[3]] * 3]
+    *_, video = (json.loads(line) for line in (output / "results.jsonl").read_text().splitlines())
+    assert [Path(path).name for path in video["files"]] == ["a.csv", "a.mp4", "a.png"]
+    assert [person["person"] for person in video["people"]] == [1, 2, 3]
+    before = {name: (output / name).read_bytes() for name in names_in(output)}
+    code, printed, errors = run("recognize", folder, "--output", output, "--resume")
+    assert (code, printed) == (2, "")
+    assert {name: (output / name).read_bytes() for name in names_in(output)} == before
+
+
+def test_one_unexpected_error_does_not_end_the_other_videos(run, clip, tmp_path, monkeypatch):
+    other = tmp_path / "other.mp4"
+    other.write_bytes(clip.read_bytes())
+    original = process.process
+
+    def fail(path: str, *arguments: Any) -> object:
+        return 1 // 0 if path == str(other) else original(path, *arguments)
+
+    monkeypatch.setattr(process, "process", fail)
+    code, printed, errors = run("recognize", other, clip, "--output", tmp_path / "out", "--no-annotate")
+    assert code == 2
+    assert f"{other} failed unexpectedly (ZeroDivisionError" in errors
+    assert len(printed.splitlines()) == 4
+    failed, done = (json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines())
+    assert "in fail" in failed["error"]
+    assert done["source"] == str(clip)
+
+
+# -- how it ends -------------------------------------------------------------------------------------------------------
+
+
+def test_the_version(run):
+    assert run("--version") == (0, f"msanet {msanet.__version__}\n", "")
+    code, output, _ = run()
+    assert code == 2
+    assert "recognize" in output
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    "arguments", [["recognize", "PHOTO"], ["recognize", "PHOTO", "--format", "json"], ["--version"]]
+)
+def test_a_full_disk_behind_standard_output_is_one_sentence(photo, tiny_model, arguments):
+    arguments = [str(photo) if argument == "PHOTO" else argument for argument in arguments]
+    model = ["--model", str(tiny_model)] if len(arguments) > 1 else []
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "msanet", *arguments, *model],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("msanet: standard output cannot be used (No space left on device)")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_termination_ends_in_order(tmp_path, tiny_model, portrait):
+    folder, output = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    for index in range(300):
+        write(folder / f"{index:03}.png", portrait[200:260:2, 200:260:2])
+    command = [sys.executable, "-m", "msanet", "recognize", folder, "--output", output, "--model", tiny_model]
+    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    results = output / "results.jsonl"
+    while running.poll() is None and not (results.exists() and results.stat().st_size):
+        time.sleep(0.005)
+    running.terminate()
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 143
+    assert errors == f"msanet: what was done is in {results}: go on with --resume\n"
+    assert results.read_bytes().endswith(b"}\n")
 
 
 def test_models_lists_what_is_shipped(run, tiny_model, monkeypatch):

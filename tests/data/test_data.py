@@ -632,8 +632,8 @@ SMALL = Preprocessing(size=32, gray=True)
 
 
 def epoch_of(dataset: FaceDataset, sampler: EpochSampler, workers: int, batch_size: int = 5) -> tuple[Tensor, Tensor]:
-    images, targets = zip(*training_loader(dataset, sampler, batch_size, workers), strict=True)
-    return torch.cat(images), torch.cat(targets)
+    items = list(training_loader(dataset, sampler, batch_size, workers))
+    return torch.cat([item["images"] for item in items]), torch.cat([item["targets"] for item in items])
 
 
 def test_a_training_picture_depends_on_seed_epoch_and_place_and_not_on_the_workers(ferplus):
@@ -656,42 +656,45 @@ def test_a_training_picture_depends_on_seed_epoch_and_place_and_not_on_the_worke
 def test_the_same_index_gives_the_same_tensors_and_every_part_of_it_counts(ferplus):
     samples = ferplus_reader.read(ferplus, "train")
     dataset = FaceDataset(samples, SMALL, EXPRESSIONS, augmentation=BUSY)
-    first = dataset[(1, 2, 3)][0]
-    assert torch.equal(first, dataset[(1, 2, 3)][0])
+    first = dataset[(1, 2, 3)]["images"]
+    assert torch.equal(first, dataset[(1, 2, 3)]["images"])
     for other in ((0, 2, 3), (1, 1, 3), (1, 2, 4)):
-        assert not torch.equal(first, dataset[other][0])
+        assert not torch.equal(first, dataset[other]["images"])
 
 
 def test_without_augmentation_a_picture_is_what_the_preprocessing_makes_of_it(ferplus):
     samples = ferplus_reader.read(ferplus, "test")
     dataset = FaceDataset(samples, SMALL, expressions_for(8))
     for index, sample in enumerate(samples):
-        image, target = dataset[index]
-        np.testing.assert_array_equal(image.numpy(), SMALL([sample.crop()])[0])
-        assert target.argmax() == EXPRESSIONS.index(sample.label)
+        item = dataset[index]
+        np.testing.assert_array_equal(item["images"].numpy(), SMALL([sample.crop()])[0])
+        assert item["targets"].argmax() == EXPRESSIONS.index(sample.label)
+        assert int(item["index"]) == index
 
 
 def test_the_first_epochs_may_come_at_a_smaller_size(ferplus):
     samples = ferplus_reader.read(ferplus, "train")
     preprocessing = Preprocessing(size=40, resize=48)
     dataset = FaceDataset(samples, preprocessing, EXPRESSIONS, augmentation=Augmentation(), small=(24, 2))
-    assert [tuple(dataset[(epoch, 0, 0)][0].shape) for epoch in range(3)] == [(3, 24, 24), (3, 24, 24), (3, 40, 40)]
+    sizes = [tuple(dataset[(epoch, 0, 0)]["images"].shape) for epoch in range(3)]
+    assert sizes == [(3, 24, 24), (3, 24, 24), (3, 40, 40)]
+    assert dataset.small.resize == 29  # the same part of the crop: 40 of 48
     evaluation = FaceDataset(samples, preprocessing, EXPRESSIONS, small=(24, 2))
-    assert evaluation[0][0].shape == (3, 40, 40)
+    assert evaluation[0]["images"].shape == (3, 40, 40)
 
 
 def test_evaluation_sees_each_picture_once_in_order(ferplus):
     samples = ferplus_reader.read(ferplus, "test")
     batches = list(evaluation_loader(FaceDataset(samples, SMALL, EXPRESSIONS), 3))
-    assert [len(images) for images, _ in batches] == [3, 3, 2]
-    targets = torch.cat([targets for _, targets in batches]).argmax(dim=1)
+    assert [len(item["images"]) for item in batches] == [3, 3, 2]
+    targets = torch.cat([item["targets"] for item in batches]).argmax(dim=1)
     assert [EXPRESSIONS[int(target)] for target in targets] == [sample.label for sample in samples]
 
 
 def test_a_set_smaller_than_a_batch_is_still_trained_on(ferplus):
     samples = ferplus_reader.read(ferplus, "train")
     loader = training_loader(FaceDataset(samples, SMALL, EXPRESSIONS), EpochSampler(samples), 64)
-    assert [len(images) for images, _ in loader] == [12]
+    assert [len(item["images"]) for item in loader] == [12]
 
 
 # -- the order of training --------------------------------------------------------------------------------------------

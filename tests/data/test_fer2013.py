@@ -71,9 +71,9 @@ def test_a_picture_is_read_from_its_line(challenge):
     assert crop.shape == (48, 48, 3)
     for channel in range(3):
         np.testing.assert_array_equal(crop[:, :, channel], pixels(22))
-    image, target = FaceDataset([sample], Preprocessing(size=48), EXPRESSIONS)[0]
-    assert image.shape == (3, 48, 48)
-    assert EXPRESSIONS[int(target.argmax())] == "fear"
+    item = FaceDataset([sample], Preprocessing(size=48), EXPRESSIONS)[0]
+    assert item["images"].shape == (3, 48, 48)
+    assert EXPRESSIONS[int(item["targets"].argmax())] == "fear"
 
 
 def test_columns_are_found_by_name(challenge):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from msanet import weights
+from msanet.classifier import Classifier
 from msanet.data.sample import DataWarning
 from msanet.errors import InputError
 from msanet.labels import EXPRESSIONS
 from msanet.measure.evaluate import evaluate, examine
-from msanet.preprocessing import Preprocessing
+from msanet.preprocessing import Preprocessing, softmax
 from tests.conftest import build_weights, ferplus_name
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -29,6 +33,26 @@ def test_the_test_split_brings_its_subsets(evaluation, tiny_weights, ferplus):
     assert alone.subsets == {}
     assert evaluation.report.to_dict()["subsets"]["pose45"]["num_pictures"] == 1
     assert "| pose45 | 1 |" in evaluation.report.to_markdown()
+
+
+def test_a_face_has_the_same_probabilities_in_evaluation_and_in_recognition(make_model, ferplus):
+    """Preprocessing, mirrored view and temperature included."""
+    model = make_model(preprocessing=Preprocessing(size=32, resize=36, mirror=True))
+    found = examine(model, f"ferplus:{ferplus}", workers=0)
+    classifier = Classifier(model)
+    assert classifier.metadata.temperature == 1.5
+    expected = classifier.classify([sample.crop() for sample in found.samples])
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+    assert np.ptp(expected, axis=1).min() > 0.01  # they differ from each other, so that a temperature shows
+
+
+def test_the_temperature_of_weights_sharpens_their_evaluation(tiny_weights, ferplus, tmp_path):
+    network, metadata = weights.load(tiny_weights)
+    weights.save(tmp_path / "cold.safetensors", network.state_dict(), replace(metadata, temperature=0.1))
+    found = examine(tmp_path / "cold.safetensors", f"ferplus:{ferplus}", workers=0)
+    logits = found.model.logits(found.samples)
+    np.testing.assert_allclose(found.probabilities, softmax(logits, 0.1), atol=1e-5)
+    assert np.abs(softmax(logits, 0.1) - softmax(logits)).max() > 0.05
 
 
 def test_a_list_that_cannot_be_read_is_left_out_with_a_warning(tiny_weights, own_ferplus):

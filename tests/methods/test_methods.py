@@ -1,23 +1,32 @@
-"""Teachers see what the student sees, and their opinion becomes its target."""
+"""Methods: what each of them owes, and what makes each of them itself."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
 
 from msanet import data, weights
-from msanet.data.dataset import FaceDataset
+from msanet.data.dataset import Batch
 from msanet.errors import InputError
 from msanet.export import export
 from msanet.labels import EXPRESSIONS
+from msanet.methods import METHODS, Context, Method, complete, create_method
 from msanet.methods.distill import Teachers
+from msanet.methods.mixup import Mixup, blend, draw
+from msanet.methods.scn import SCN
 from msanet.model import Metadata
 from msanet.networks import create_network
+from msanet.networks.dan import DAN
 from msanet.networks.network import PooledNetwork
-from msanet.preprocessing import Preprocessing
+from msanet.preprocessing import MEAN_LANDMARKS, Preprocessing
 from msanet.train.recipe import load_recipe
 from msanet.train.run import Run
 
@@ -94,9 +103,10 @@ def test_a_teacher_that_does_not_fit_is_refused(save_teacher, arguments, sentenc
         Teachers([save_teacher("one", **arguments)], EXPRESSIONS, GRAY, CPU)
 
 
+NARROW = "network={channels: [16, 32], strides: [1, 2]}"
 FEW = [
     *("preprocessing.size=32", "preprocessing.resize=null", "small_epochs=0", "epochs=3", "batch_size=8"),
-    *("workers=0", "ema=0", "precision=float32", "mixup=0", "warmup_epochs=0", "plain_epochs=0"),
+    *("workers=0", "ema=0", "precision=float32", "warmup_epochs=0", "method={name: plain}"),
 ]
 """Changes of the recipe `default` with which it learns from a few pictures in seconds."""
 
@@ -105,10 +115,10 @@ FEW = [
 def test_a_student_believes_its_teacher(save_teacher, faces_folder, tmp_path: Path, sees):
     # The labels are spread evenly, so only the teacher can make all predictions fear.
     teacher = save_teacher("fearful", favorite="fear")
-    settings = [f"teachers=[{teacher}]", "teacher_share=1", "network={channels: [16, 32], strides: [1, 2]}"]
-    settings.append(f"teacher_sees={sees}")
+    settings = [f"method={{name: distill, teachers: ['{teacher}'], share: 1, sees: {sees}}}", NARROW]
     run = Run(f"folder:{faces_folder}", "msanet_ms_as", load_recipe("default", [*FEW, *settings]), tmp_path / "run")
     report = run.train()
+    assert report is not None
     predicted = report.confusion.sum(axis=0)
     assert predicted[EXPRESSIONS.index("fear")] == report.num_pictures
     assert np.isfinite(report.accuracy)
@@ -121,32 +131,136 @@ def test_of_extra_pictures_the_teacher_is_not_asked(save_teacher, make_faces, tm
     folder, extra = make_faces({"train": 4, "validation": 2}), tmp_path / "extra"
     extra.mkdir()
     (folder / "train" / "anger").rename(extra / "anger")
-    settings = [f"teachers=[{teacher}]", "teacher_share=1", "network={channels: [16, 32], strides: [1, 2]}"]
-    settings.append(f"teacher_sees={sees}")
+    settings = [f"method={{name: distill, teachers: ['{teacher}'], share: 1, sees: {sees}}}", NARROW]
     recipe = load_recipe("default", [*FEW, *settings, "epochs=12", "extra_share=0.3", "learning_rate=0.1"])
     run = Run(f"folder:{folder}", "msanet_ms_as", recipe, tmp_path / "run", extra=f"folder:{extra}")
-    confusion = run.train().confusion
+    report = run.train()
+    assert report is not None
+    confusion = report.confusion
     anger, fear = EXPRESSIONS.index("anger"), EXPRESSIONS.index("fear")
     assert confusion[anger, anger] == 2
     assert np.delete(confusion[:, fear], anger).sum() >= 12  # of the 14 others
 
 
-def test_opinions_on_the_originals_are_those_of_picture_and_mirror_image(save_teacher, faces_folder, tmp_path: Path):
+def test_opinions_on_the_originals_are_those_of_picture_and_mirror_image(save_teacher, faces_folder):
     teacher = save_teacher("one")
-    recipe = load_recipe("default", [*FEW, f"teachers=[{teacher}]", "teacher_sees=original", "augmentation.erase=1"])
-    run = Run(f"folder:{faces_folder}", "msanet", recipe, tmp_path / "run")
-    samples = data.read(run.source, "train")
-    images = torch.from_numpy(recipe.preprocessing([sample.crop() for sample in samples]))
+    samples = data.read(f"folder:{faces_folder}", "train")
+    method = make({"name": "distill", "teachers": [teacher], "sees": "original"})
+    method.fit(samples, 0)
+    images = torch.from_numpy(GRAY([sample.crop() for sample in samples]))
     expected = (probabilities(teacher, images) + probabilities(teacher, images.flip(3))) / 2
-    assert torch.allclose(torch.from_numpy(run.opinions(samples)), expected, atol=1e-5)
-    run.rows = [{}] * recipe.epochs
-    assert run.opinions(samples) is None  # a finished run learns no more
+    assert torch.allclose(method.get_buffer("opinions"), expected, atol=1e-5)
 
 
-def test_an_opinion_fills_what_the_label_leaves_of_a_target(faces_folder):
-    samples = data.read(f"folder:{faces_folder}", "train")[:3]
-    opinions = np.full((2, len(EXPRESSIONS)), 1 / len(EXPRESSIONS), np.float32)
-    dataset = FaceDataset(samples, GRAY, EXPRESSIONS, shares=[0.25, 0.25, 1.0], opinions=opinions)
-    for index, sample in enumerate(samples):
-        label, target = sample.target(EXPRESSIONS, False), dataset[index][1].numpy()
-        assert target == pytest.approx(0.25 * label + 0.75 * opinions[index] if index < 2 else label)
+def make(settings: dict[str, Any], network: str = "msanet_ms_as", **context: Any) -> Method:
+    arguments = {"channels": [8, 16]} if network.startswith("msanet") else {"stem_width": 4}
+    torch.manual_seed(0)
+    made = create_network(network, 8, **arguments)
+    return create_method(settings, made, Context(labels=EXPRESSIONS, preprocessing=GRAY, **context))
+
+
+def make_batch(number: int = 12, epoch: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(number, 3, 32, 32, generator=generator)
+    targets = torch.eye(8)[torch.arange(number) % 8]
+    points = torch.from_numpy(MEAN_LANDMARKS).expand(number, 5, 2)
+    inputs = {"landmarks": points, "unlabelled": images.flip(0)}
+    return Batch(images, targets, torch.arange(number), inputs, (epoch, 0))
+
+
+SETTINGS: dict[str, dict[str, Any]] = {"distill": {"teachers": ["accurate"]}}
+"""Options that a method cannot do without."""
+
+NETWORK_OF = {"dan": "dan"}
+"""The network of a method that trains one alone."""
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_learns_and_its_gradient_reaches_every_parameter(name, faces_folder):
+    method = make({"name": name, **SETTINGS.get(name, {})}, NETWORK_OF.get(name, "msanet_ms_as"))
+    method.fit(data.read(f"folder:{faces_folder}", "train"), 0)
+    terms = method.train()(make_batch())
+    assert terms["loss"].shape == ()
+    assert terms["logits"].shape == (12, 8)
+    terms["loss"].backward()
+    without = [name for name, value in method.named_parameters() if value.grad is None]
+    assert without == []
+    assert all(terms[name].shape[0] == 12 for name in method.per_picture)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_settings_of_a_method_are_complete_and_wrong_ones_one_sentence(name):
+    settings = {"name": name, **SETTINGS.get(name, {})}
+    assert complete(complete(settings)) == complete(settings)
+    with pytest.raises(InputError, match=f"method {name}, option nonsense"):
+        complete({**settings, "nonsense": 1})
+
+
+def test_an_unknown_method_is_refused():
+    with pytest.raises(InputError, match="there is no method 'magic': choose one of plain"):
+        complete({"name": "magic"})
+
+
+@given(st.integers(2, 9), st.floats(0.05, 5), st.integers(0, 99))
+def test_mixup_blends_pictures_and_targets_alike_and_conserves_their_sums(number, strength, seed):
+    values = torch.randn(number, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+    part, order = draw(number, strength, np.random.default_rng(seed))
+    mixed = blend(values, order, part)
+    torch.testing.assert_close(mixed.sum(dim=0), values.sum(dim=0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(mixed, part * values + (1 - part) * values[order], rtol=1e-4, atol=1e-5)
+
+
+def test_mixup_is_another_in_each_step_and_process_and_ends_before_the_plain_epochs():
+    seen: list[Tensor] = []
+    batch = make_batch()
+    for process, moment in ((0, (0, 0)), (1, (0, 0)), (0, (0, 1)), (0, (1, 0)), (0, (0, 0))):
+        method = make({"name": "mixup", "plain_epochs": 1}, epochs=3, process=process).train()
+        assert isinstance(method, Mixup)
+        seen.append(method.change(replace(batch, step=moment)).images)
+    assert torch.equal(seen[0], seen[4])
+    assert all(not torch.equal(seen[0], other) for other in seen[1:4])
+    assert torch.equal(method.change(replace(batch, step=(2, 0))).images, batch.images)  # type: ignore[operator]
+
+
+def test_class_weights_and_focal_loss_count_as_they_say():
+    batch = make_batch(8)
+    plain = make({"name": "plain"}).eval()
+    logits = plain(batch)["logits"].detach()
+    losses = -logits.log_softmax(dim=1)[torch.arange(8), torch.arange(8)]
+    torch.testing.assert_close(plain(batch)["loss"], losses.mean())
+    weighted = make({"name": "plain", "class_weights": {"fear": 3.0}}).eval()
+    weights_ = torch.tensor([3.0 if name == "fear" else 1.0 for name in EXPRESSIONS])
+    torch.testing.assert_close(weighted(batch)["loss"], (losses * weights_).mean())
+    focal = make({"name": "plain", "focal": 2.0}).eval()
+    torch.testing.assert_close(focal(batch)["loss"], (losses * (1 - (-losses).exp()) ** 2).mean())
+    with pytest.raises(InputError, match="class_weights names 'joy'"):
+        make({"name": "plain", "class_weights": {"joy": 3.0}})
+
+
+def test_scn_relabels_a_wrong_confident_picture_of_the_low_group_alone(faces_folder):
+    method = make({"name": "scn", "relabel_from": 1, "ratio": 0.5})
+    assert isinstance(method, SCN)
+    method.fit(data.read(f"folder:{faces_folder}", "train"), 0)
+    logits = torch.zeros(4, 8)
+    logits[:, 2] = 5.0  # all are clearly of class 2
+    targets = torch.eye(8)[torch.tensor([0, 0, 2, 0])]
+    relabel = method.relabelled(logits, targets, torch.tensor([1, 2]))
+    assert relabel.tolist() == [-1, 2, -1, -1]
+    method.after_epoch({"index": torch.tensor([0, 7, 2, 99_999]), "relabel": torch.tensor([-1, 2, -1, 3])})
+    batch = replace(make_batch(2), index=torch.tensor([7, 99_999]))
+    assert method.cured(batch).argmax(dim=1).tolist() == [2, 1]
+    method.epoch, method.options = 0, method.options.model_copy(update={"relabel_from": 2})
+    assert method.relabelled(logits, targets, torch.tensor([1, 2])).tolist() == [-1] * 4
+
+
+def test_equal_heads_have_the_largest_partition_loss():
+    method = make({"name": "dan"}, "dan").eval()
+    assert isinstance(method.network, DAN)
+    batch = make_batch(8)
+    before = method(batch)["partition"]
+    first, *others = method.network.heads
+    for head in others:
+        head.load_state_dict(first.state_dict())
+    assert method(batch)["partition"] > before
+    with pytest.raises(InputError, match="trains the heads of network dan"):
+        make({"name": "dan"}, "resnet18")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import itertools
 import json
 import os
@@ -12,6 +14,7 @@ import threading
 import time
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,10 +24,12 @@ from hypothesis import strategies as st
 from msanet.errors import InputError
 from msanet.faces.detector import Detections
 from msanet.images import write
+from msanet.preprocessing import Preprocessing
 from msanet.recognize import batch as module
-from msanet.recognize.batch import recognize_many, share_threads
-from msanet.recognize.recognizer import Recognition, Recognizer
-from msanet.recognize.results import Results, copies, write_copy
+from msanet.recognize.batch import UnexpectedError, recognize_many, share_threads
+from msanet.recognize.recognizer import Found, Recognition, Recognizer
+from msanet.recognize.results import Results, copies, identify, origin_of, write_copy
+from msanet.runtime import processors
 
 ROOT = Path(__file__).parents[2]
 POINTS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.75], [0.65, 0.75]], np.float32)
@@ -103,11 +108,42 @@ def test_what_cannot_be_read_stands_in_its_place(recognizer, tmp_path):
     assert [str(result) for result in recognize_many(recognizer, good, 2, each=refuse)] == ["0", "one face only", "2"]
 
 
-def test_other_errors_are_not_hidden(recognizer):
-    with pytest.raises(ZeroDivisionError):
-        list(recognize_many(recognizer, pictures(2), 1, each=lambda recognition: 1 // 0))
+def test_what_nobody_foresaw_ends_no_batch(recognizer, monkeypatch):
+    """Whether finding, naming or what follows fails: the error stands in its place with its traceback."""
+
+    def divide(recognition: Recognition) -> float:
+        return 1 / (len(recognition) - 1)
+
+    sources = pictures(8)
+    outcomes: list[object] = list(recognize_many(recognizer, sources, 2, each=divide))
+    assert [isinstance(outcome, UnexpectedError) for outcome in outcomes] == [False, True, False, False] * 2
+    failure = outcomes[1]
+    assert isinstance(failure, UnexpectedError)
+    assert "the array failed unexpectedly (ZeroDivisionError" in str(failure)
+    assert failure.to_dict()["error"] == failure.details
+    assert "in divide" in failure.details
+
+    original = recognizer.classify_found
+
+    def classify(found: list[Found], explain: bool) -> list[Recognition]:
+        if any(len(item.crops) == 3 for item in found):
+            raise MemoryError
+        return original(found, explain)
+
+    monkeypatch.setattr(recognizer, "classify_found", classify)
+    outcomes = list(recognize_many(recognizer, sources, 2))
+    assert [isinstance(outcome, UnexpectedError) for outcome in outcomes] == [False, False, False, True] * 2
+    assert "MemoryError" in str(outcomes[3])
+    monkeypatch.setattr(recognizer, "find", lambda source: 1 // 0)
+    assert all(isinstance(outcome, UnexpectedError) for outcome in recognize_many(recognizer, sources, 2))
     with pytest.raises(InputError, match="workers is 0"):
         recognize_many(recognizer, [], 0)
+
+
+def test_what_the_model_cannot_do_is_said_once(make_model):
+    plain = make_model(preprocessing=Preprocessing(size=32), outputs=("logits", "embedding"))
+    with pytest.raises(InputError, match="no evidence"):
+        list(recognize_many(Recognizer(plain, detector, threads=1), pictures(8), 1, explain=True))
 
 
 def test_memory_is_flat_and_nothing_runs_on_after_a_stop(recognizer):
@@ -157,74 +193,188 @@ def test_workers_share_the_threads(number, workers, threads):
     assert many >= 1
     assert each >= 1
     assert workers in (None, many)
-    if threads is not None:
-        assert many * each <= max(threads, many)
+    assert many * each <= max(min(threads or 8, processors()), many)
     if number == 1 and workers is None:
         assert many == 1
 
 
 def test_copies_never_meet(tmp_path):
-    names = ["a/x.jpg", "b/x.jpg", "b/X.jpg", "b/x.png", "b/x.tif"]
-    places = {str(tmp_path / "in" / name): "x" + Path(name).suffix for name in names}
-    targets = [path.name for path in copies(tmp_path / "in" / "b", places).values()]
-    assert targets == ["x-2.jpg", "x-3.jpg", "x-4.jpg", "x-2.png", "x-3.png"]
-    assert len(set(map(str.casefold, targets))) == 5
+    names = ["a/x.jpg", "b/x.jpg", "b/X.jpg", "b/x.png", "b/x.tif", "b/x-3.annotated.jpg"]
+    places = {str(tmp_path / "in" / name): "x" + Path(name).suffix for name in names[:5]} | {
+        str(tmp_path / "in" / names[5]): os.path.join("..", "..", "y\udcff\n.gif")[6:]
+    }
+    taken = [str(tmp_path / "in" / "b" / "X.annotated.jpg")]
+    targets = [path.name for path in copies(tmp_path / "in" / "b", places, taken).values()]
+    stems = ["x-2.annotated.jpg", "x-4.annotated.jpg", "x-5.annotated.jpg", "x.annotated.png", "x-2.annotated.png"]
+    assert targets == [*stems, "y__.annotated.png"]
+    assert len(set(map(str.casefold, targets))) == 6
 
 
-RESULT = {"source": "a.jpg", "faces": []}
+ORIGIN = {"model": "tiny", "settings": {"weights": "0123", "size": 640}}
 
 
-def test_results_are_on_disk_at_once_and_resumed(tmp_path):
-    with Results(tmp_path / "new", ()) as results:
-        results.add(RESULT)
-        assert lines(results.path) == ["a.jpg"]
-    with Results(tmp_path / "new", (), resume=True) as results:
-        assert "a.jpg" in results
-        assert str(Path("a.jpg").absolute()) in results
-        assert "b.jpg" not in results
-        results.add(RESULT | {"source": "b.jpg", "annotated": "copy.jpg"})
-        assert [result["source"] for result in results] == ["a.jpg", "b.jpg"]
-    with Results(tmp_path / "new", (), resume=True) as results:
-        assert "copy.jpg" in results  # no input, should it lie among them
-    with Results(tmp_path / "new", ()) as results:
-        assert "a.jpg" not in results
-    assert results.path.read_text() == ""
+@pytest.fixture
+def files(tmp_path) -> dict[str, str]:
+    """Six files to have results of, one of a name that is not UTF-8: name -> path."""
+    (tmp_path / "in").mkdir()
+    names = ["a", "b", "c", "d", "e", os.fsdecode(b"\xff\n")]
+    for name in names:
+        (tmp_path / "in" / name).write_text(name[:1].encode("ascii", "replace").decode())
+    return {name: str(tmp_path / "in" / name) for name in names}
 
 
-@given(st.integers(0, 400))
-def test_a_line_that_was_cut_short_is_done_again(tmp_path_factory, cut):
+def fill(results: Results, *without: str) -> None:
+    for source in results.begin(results.todo):
+        if source not in without:
+            results.add({"source": source, "faces": []})
+
+
+def test_results_are_on_disk_at_once_and_say_where_they_come_from(tmp_path, files):
+    with Results(tmp_path / "new", list(files.values()), ORIGIN) as results:
+        assert results.todo == list(files.values())
+        for number, source in enumerate(results.begin(results.todo)):
+            assert len(lines(results.path)) == number
+            results.add({"source": source, "faces": []})
+        first = next(iter(results))
+        assert first == {"source": files["a"], "file": identify(files["a"]), **ORIGIN, "faces": []}
+        assert first["file"]["bytes"] == 1
+    last = results.path.read_bytes().splitlines()[-1]
+    assert json.loads(last)["file"]["uri"] == (tmp_path / "in").as_uri() + "/%FF%0A"
+    assert json.loads(last)["source"].endswith("\\xff\n")
+
+
+def test_results_are_never_begun_anew(tmp_path, files):
+    with Results(tmp_path, list(files.values()), ORIGIN) as results:
+        fill(results)
+    before = results.path.read_bytes()
+    with pytest.raises(InputError, match="earlier run: go on with --resume"):
+        Results(tmp_path, list(files.values()), ORIGIN)
+    assert results.path.read_bytes() == before
+    results.path.rename(tmp_path / "results.csv")
+    with pytest.raises(InputError, match=r"results\.csv holds results"):
+        Results(tmp_path, list(files.values()), ORIGIN)
+
+
+def test_two_runs_do_not_write_into_one_folder(tmp_path, files):
+    with Results(tmp_path, [files["a"]], ORIGIN), pytest.raises(InputError, match="another msanet"):
+        Results(tmp_path, [files["b"]], ORIGIN, resume=True)
+
+
+def test_what_is_done_is_not_done_again_from_anywhere(tmp_path, files, monkeypatch):
+    with Results(tmp_path / "out", list(files.values()), ORIGIN) as results:
+        fill(results)
+    before = results.path.read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    (tmp_path / "elsewhere").mkdir()
+    for folder, there in (("in", "."), ("elsewhere", "../in"), ("elsewhere", "../link"), ("link", "")):
+        monkeypatch.chdir(tmp_path / folder)
+        with Results(Path("../out"), [os.path.join(there, name) for name in files], ORIGIN, resume=True) as results:
+            assert results.todo == []
+    assert (tmp_path / "out" / "results.jsonl").read_bytes() == before
+
+
+def test_changed_pictures_and_errors_are_done_again_and_stand_once(tmp_path, files):
+    sources = list(files.values())
+    with Results(tmp_path / "out", sources, ORIGIN) as results:
+        for source in results.begin(sources):
+            error = source == files["d"]
+            copy = {"annotated": str(tmp_path / "out" / f"{Path(source).name[:1]}.annotated.png")}
+            results.add({"source": source} | ({"error": "Traceback"} if error else {"faces": [], **copy}))
+    Path(files["b"]).write_text("changed")
+    os.utime(files["c"], ns=(0, 1))
+    Path(files["e"]).write_text("changed, but not asked for")
+    again = [files[name] for name in "abcd"]
+    with Results(tmp_path / "out", again, ORIGIN, resume=True) as results:
+        assert results.todo == again[1:]
+        left = [json.loads(line)["file"]["uri"] for line in results.path.read_text().splitlines()]
+        assert left == [Path(files[name]).as_uri() for name in ("a", "e")] + [(tmp_path / "in").as_uri() + "/%FF%0A"]
+        assert [Path(path).name[0] for path in results.annotated[:2]] == ["a", "e"]  # the copies that stay
+        fill(results)
+    assert [Path(source).name[0] for source in lines(results.path)] == ["a", "e", "\\", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"model": "other"}, {"settings": {"weights": "0124", "size": 640}}, {"settings": {}}]
+)
+def test_other_models_and_settings_do_not_mix(tmp_path, files, changed):
+    with Results(tmp_path, [files["a"]], ORIGIN) as results:
+        fill(results)
+    before = results.path.read_bytes()
+    with pytest.raises(InputError, match=r"was made with (model tiny, not other|weights 0123, not (0124|None))"):
+        Results(tmp_path, list(files.values()), ORIGIN | changed, resume=True)
+    assert results.path.read_bytes() == before
+
+
+def test_the_origin_names_the_weights(recognizer, tiny_model, make_model):
+    origin = origin_of(recognizer, size=640)
+    assert origin == origin_of(Recognizer(tiny_model, detector), size=640)
+    other = Recognizer(make_model(preprocessing=Preprocessing(size=32)), detector)  # of the same name
+    assert (origin["model"], origin["settings"]["size"]) == ("tiny", 640)
+    assert origin_of(other, size=640)["settings"]["weights"] != origin["settings"]["weights"]
+
+
+@given(st.floats(0, 1))
+def test_a_line_that_was_cut_short_is_done_again(tmp_path_factory, share):
     folder = tmp_path_factory.mktemp("results")
-    whole = b"".join(json.dumps(RESULT | {"source": f"{name}.jpg"}).encode() + b"\n" for name in "abcdef")
-    (folder / "results.jsonl").write_bytes(whole[:cut])
-    with Results(folder, (), resume=True) as results:
-        for name in "abcdef":
-            if f"{name}.jpg" not in results:
-                results.add(RESULT | {"source": f"{name}.jpg"})
-    assert (folder / "results.jsonl").read_bytes() == whole
+    sources = [str(folder / f"{name}.jpg") for name in "abcdef"]
+    for source in sources:
+        Path(source).touch()
+    with Results(folder, sources, ORIGIN) as results:
+        fill(results)
+    whole = results.path.read_bytes()
+    results.path.write_bytes(whole[: round(share * len(whole))])
+    with Results(folder, sources, ORIGIN, resume=True) as results:
+        fill(results)
+    assert results.path.read_bytes() == whole
 
 
-def test_files_that_are_no_results_are_refused(tmp_path, monkeypatch):
+def test_files_that_are_no_results_are_refused(tmp_path, files):
     path = tmp_path / "results.jsonl"
-    for content in ("nonsense\n", "[]\n", '{"source": 1, "faces": []}\n'):
-        path.write_text(json.dumps(RESULT) + "\n" + content)
+    with Results(tmp_path, [files["a"]], ORIGIN) as results:
+        fill(results)
+    good = path.read_text()
+    for content in ("nonsense\n", "[]\n", '{"source": "a", "faces": []}\n', good.replace('"bytes"', '"size"')):
+        path.write_text(good + content)
         with pytest.raises(InputError, match=r"line 2 of .*results\.jsonl is no result"):
-            Results(tmp_path, (), resume=True)
-        assert path.read_text().endswith(content)
-    path.write_text(json.dumps({"source": "a.jpg", "faces": [{"probabilities": {"joy": 1.0}}]}) + "\n")
-    with pytest.raises(InputError, match="a model of other expressions"):
-        Results(tmp_path, ("happiness",), resume=True)
+            Results(tmp_path, [], ORIGIN, resume=True)
+        assert path.read_text() == good + content
     (tmp_path / "folder" / "results.jsonl").mkdir(parents=True)
     with pytest.raises(InputError, match=r"results\.jsonl cannot be written"):
-        Results(tmp_path / "folder", ())
+        Results(tmp_path / "folder", [], ORIGIN, resume=True)
     with pytest.raises(InputError, match="cannot be made a folder"):
-        Results(path, ())
+        Results(path, [], ORIGIN)
+
+
+class NearlyFull(io.FileIO):
+    """A file on a disk with room for 500 bytes, which takes what fits, as the system does."""
+
+    def write(self, data: Any, /) -> int:
+        room = 500 - os.fstat(self.fileno()).st_size
+        if room <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(memoryview(data)[:room])
+
+
+def test_a_disk_that_fills_up_within_a_line_keeps_the_lines_before(tmp_path, files):
+    with Results(tmp_path / "out", list(files.values()), ORIGIN) as results:
+        results._file = NearlyFull(results.path, "ab")
+        with pytest.raises(InputError, match=r"cannot be written \(No space left"):
+            fill(results)
+    assert 0 < results.path.stat().st_size < 500
+    assert results.path.read_bytes().endswith(b"}\n")
+    with Results(tmp_path / "out", list(files.values()), ORIGIN, resume=True) as results:
+        fill(results)
+    assert len(lines(results.path)) == 6
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_is_one_sentence(tmp_path):
+def test_a_full_disk_is_one_sentence(tmp_path, files):
     (tmp_path / "results.jsonl").symlink_to("/dev/full")
-    with Results(tmp_path, ()) as results, pytest.raises(InputError, match=r"cannot be written \(No space left"):
-        results.add(RESULT)
+    with (
+        Results(tmp_path, [files["a"]], ORIGIN) as results,
+        pytest.raises(InputError, match=r"cannot be written \(No space left"),
+    ):
+        fill(results)
 
 
 def test_a_killed_run_leaves_results_that_can_be_resumed(tmp_path, tiny_model, portrait):

@@ -19,8 +19,8 @@ from msanet import weights
 from msanet.cli import app as command
 from msanet.errors import InputError
 from msanet.measure.scores import Report, score
-from msanet.networks import count_cost, create_network
-from msanet.study.ablate import Ablation, arguments_for, map_sizes
+from msanet.networks import count_cost, create_network, fitting_arguments
+from msanet.study.ablate import Ablation, map_sizes
 from msanet.study.cells import Row, load_rows, network_rows
 from msanet.study.differences import paired_difference
 from msanet.study.tables import to_markdown
@@ -154,7 +154,7 @@ def test_rows_and_seeds_can_be_added(copy, ferplus, monkeypatch):
     trained: list[str] = []
     original = Run.train
 
-    def note(self: Run) -> Report:
+    def note(self: Run) -> Report | None:
         trained.append("/".join(self.output.parts[-2:]))
         return original(self)
 
@@ -219,8 +219,8 @@ def test_an_interrupted_cell_goes_on_with_equal_results(tmp_path, faces_folder, 
 
     original, epochs = Run.finish_epoch, list[int]()
 
-    def stop_once(self: Run) -> None:
-        original(self)
+    def stop_once(self: Run, *arguments: Any) -> None:
+        original(self, *arguments)
         epochs.append(len(self.rows))
         if epochs == [1]:
             raise KeyboardInterrupt
@@ -416,9 +416,9 @@ def test_rows_that_cannot_be_are_refused_before_anything_is_trained(tmp_path, re
 
 def test_a_recipes_network_arguments_go_where_they_are_known():
     arguments = {"hierarchy": "res2net", "strides": [1, 2], "kernel": 5, "typing_error": 1}
-    assert arguments_for("resnet18", arguments) == {"strides": [1, 2], "typing_error": 1}
-    assert arguments_for("msanet_ms", arguments) == arguments
-    assert "kernel" not in arguments_for("msanet", arguments)
+    assert fitting_arguments("resnet18", arguments) == {"strides": [1, 2], "typing_error": 1}
+    assert fitting_arguments("msanet_ms", arguments) == arguments
+    assert "kernel" not in fitting_arguments("msanet", arguments)
 
 
 @pytest.mark.parametrize(

@@ -65,12 +65,6 @@ def test_what_was_added_is_in_the_file_at_once(tmp_path, kind):
     table.close()
 
 
-def test_nobody_is_a_row_that_says_so():
-    (row,) = Timeline(EXPRESSIONS).summary("wall.mp4")
-    assert row[:3] == ["wall.mp4", "", "no face found"]
-    assert len(row) == 7
-
-
 def test_parquet_holds_the_same(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     table = Table(tmp_path / "table.parquet", "parquet", EXPRESSIONS)
