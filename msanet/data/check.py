@@ -59,7 +59,7 @@ def check(source: str, decode: bool = True) -> Check:
                 failures.append(str(error))
                 continue
             official = reader.official_counts.get(split, {})
-            counts = count(samples, reader.labels or data.labels_of(source, samples))
+            counts = count(samples, data.labels_of(source, samples))
             rows += [(split, label, number, official.get(label)) for label, number in counts.items()]
             rows.append((split, "all", len(samples), sum(official.values()) if official else None))
             pictures |= {f"{sample.path} {sample.name}": sample for sample in samples}

@@ -221,10 +221,12 @@ def _warn(samples: Sequence[Sample], total: int, words: str) -> None:
 def hold_out(samples: Sequence[Sample], split: str, part: float, seed: int) -> list[Sample]:
     """The "train" or the "validation" side of a set without a validation split of its own, in the samples' order.
 
+    Where each sample names its person, whole people are held out: at least one, and never all.
+
     Args:
         samples: the official training set.
         split: "train" or "validation".
-        part: of each label's pictures that goes to validation, 0 to below 1.
+        part: of each label's pictures, or of the people, that goes to validation, 0 to below 1; 0: training has all.
         seed: of the choice.
 
     Raises:
@@ -235,9 +237,15 @@ def hold_out(samples: Sequence[Sample], split: str, part: float, seed: int) -> l
     if not is_whole(seed, 0, 2**64):
         raise InputError(f"the seed of what is held out is {seed!r}: give a whole number from 0")
     rng, held = np.random.default_rng(seed), set[int]()
-    for label in in_order([sample.label for sample in samples]):
-        own = [index for index, sample in enumerate(samples) if sample.label == label]
-        held |= set(rng.permutation(own)[: round(part * len(own))].tolist())
+    people = sorted({sample.person for sample in samples})
+    if "" not in people:
+        number = min(max(round(part * len(people)), 1), len(people) - 1) if part else 0
+        chosen = set(rng.permutation(people)[:number].tolist())
+        held = {index for index, sample in enumerate(samples) if sample.person in chosen}
+    else:
+        for label in in_order([sample.label for sample in samples]):
+            own = [index for index, sample in enumerate(samples) if sample.label == label]
+            held |= set(rng.permutation(own)[: round(part * len(own))].tolist())
     if split == "validation" and not held:
-        raise InputError(f"no picture is held out for validation with validation={part}: raise it")
+        raise InputError(f"no picture is held out for validation with validation={part}: raise it, or add pictures")
     return [sample for index, sample in enumerate(samples) if (index in held) == (split == "validation")]

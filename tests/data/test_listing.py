@@ -38,7 +38,7 @@ def test_an_expression_for_each_picture(faces):
 
 
 def test_votes_become_shares_and_the_most_the_label(faces):
-    path = listed(faces, "picture,sadness,anger,other", "faces/0.png,1,3,7", "faces/1.png,2,2,", "faces/2.png,,4,")
+    path = listed(faces, "picture,sadness,anger", "faces/0.png,1,3", "faces/1.png,2,2", "faces/2.png,,4")
     samples = listing.read(path, "test")
     assert [sample.label for sample in samples] == ["anger", "sadness", "anger"]
     assert dict(samples[0].votes) == {"sadness": 0.25, "anger": 0.75}
@@ -72,12 +72,76 @@ def test_missing_pictures_and_repeated_rows_are_counted(faces):
     ]
 
 
+def test_any_labels_stand_as_they_are(faces):
+    lines = ["faces/0.png,positive,12", "faces/1.png,Neutral,x", "faces/2.png,négative,"]
+    path = listed(faces, "picture,label,age", *lines)
+    samples = data.read(f"list:{path}", "test")
+    assert [sample.label for sample in samples] == ["positive", "Neutral", "négative"]
+    assert data.labels_of(f"list:{path}", samples[:1]) == ("Neutral", "négative", "positive")
+
+
+def test_adjectives_and_capitals_are_expressions_where_all_are(faces):
+    path = listed(faces, "picture,label", "faces/0.png,Happy", "faces/1.png,happiness", "faces/2.png,FEAR")
+    assert [sample.label for sample in listing.read(path, "test")] == ["happiness", "happiness", "fear"]
+    path = listed(faces, "picture,label", "faces/0.png,happy", "faces/2.png,bored")
+    assert [sample.label for sample in listing.read(path, "test")] == ["happy", "bored"]
+
+
+def test_any_columns_of_votes(faces):
+    path = listed(faces, "picture,tired,awake,split", "faces/0.png,1,3,test", "faces/1.png,2,2,test")
+    samples = listing.read(path, "test")
+    assert [sample.label for sample in samples] == ["awake", "awake"]
+    assert samples[0].votes == (("awake", 0.75), ("tired", 0.25))
+
+
+def test_labels_are_those_of_all_splits(faces):
+    path = listed(faces, "picture,label,split", "faces/0.png,a,train", "faces/1.png,b,train", "faces/2.png,b,test")
+    assert data.labels_of(f"list:{path}", listing.read(path, "test")) == ("a", "b")
+
+
+def test_a_file_in_two_splits_is_left_out_of_the_earlier_unless_asked_for(faces):
+    (faces / "faces" / "copy.png").write_bytes((faces / "faces" / "3.png").read_bytes())
+    lines = ["faces/0.png,a,train", "faces/copy.png,b,train", "faces/3.png,b,test", "faces/9.png,b,test"]
+    path = listed(faces, "picture,label,split", *lines)
+    with pytest.warns(DataWarning, match="1 of 2 pictures of the train split are in the test split too and are left"):
+        assert [sample.name for sample in listing.read(path, "train")] == ["0.png"]
+    with pytest.warns(DataWarning, match="1 of 2 pictures of the train split are in the test split too, the first"):
+        assert len(listing.read(path, "train", duplicates=True)) == 2
+
+
+def test_folds_need_people_and_no_splits(faces):
+    lines = [f"faces/{number}.png,{'ab'[number % 2]},{number // 2}" for number in range(4)]
+    path = listed(faces, "picture,label,person", *lines)
+    assert [sample.name for sample in listing.read(path, "test", fold="2/2")] == ["2.png", "3.png"]
+    assert [sample.person for sample in listing.read(path, "train", fold="2/2")] == ["0", "0"]
+    with pytest.raises(InputError, match="3/3 is no fold of 2 people: some of 3 folds would be empty"):
+        listing.read(path, "test", fold="3/3")
+    path = listed(faces, "picture,label", "faces/0.png,a", "faces/1.png,b")
+    with pytest.raises(InputError, match="has no column person, by which folds are made: add it"):
+        listing.read(path, "test", fold="1/2")
+    path = listed(faces, "picture,label,person,split", "faces/0.png,a,x,test", "faces/1.png,b,y,test")
+    with pytest.raises(InputError, match="has splits of its own: leave fold away"):
+        listing.read(path, "test", fold="1/2")
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
         (["file,expression", "faces/0.png,fear"], "lacks columns: give FILE.csv with the columns picture"),
-        (["picture,label", "faces/0.png,fear"], "lacks columns"),
-        (["picture,expression", "faces/0.png,joy"], "line 2: not a picture with an expression of ours"),
+        (["picture,split,person", "faces/0.png,test,a"], "lacks columns"),
+        (["picture,expression", "faces/0.png,joy"], "there is one label: give at least two"),
+        (["picture,label", "faces/0.png,calm", "faces/1.png,Calm"], "'Calm' and 'calm' differ only by case"),
+        (["picture,label", "faces/0.png,calm", f"faces/1.png,{'x' * 300}"], r"line 3: 'x+\.\.\. is no label"),
+        (["picture,label", "faces/0.png,calm", 'faces/1.png,"a\nb"'], r"line 4: 'a\\nb' is no label"),
+        (["picture,label,label", "faces/0.png,fear,fear"], "has two columns 'label': name each once"),
+        (["picture,calm,calm", "faces/0.png,1,0"], "has two columns 'calm'"),
+        (["picture,happy,happiness", "faces/0.png,1,0"], "has two columns for one label"),
+        (["picture,calm", "faces/0.png,1"], "there is one label"),
+        (["picture,calm,Calm", "faces/0.png,1,1"], "differ only by case"),
+        (["picture,calm,age", "faces/0.png,1,old"], "line 2: not a picture with a label, or votes"),
+        (["picture,label,person", "faces/0.png,fear,"], "line 2"),
+        (["picture,label,split", "faces/0.png,fear,"], "line 2"),
+        (["picture,label", "faces/0.png,"], "line 2"),
         (["picture,expression", ",fear"], "line 2"),
         (["picture,expression", "faces/0.png"], "line 2"),
         (["picture,fear,anger", "faces/0.png,0,0"], "line 2"),

@@ -73,3 +73,20 @@ def test_a_part_that_is_none_is_refused(part):
 def test_a_seed_that_is_none_is_refused(seed):
     with pytest.raises(InputError, match="seed"):
         hold_out(FACES, "train", 0.1, seed)
+
+
+def test_a_seed_holds_out_what_it_always_did():
+    """Trained weights are evaluated on what their run held out, whatever the version."""
+    samples = [Sample(Path(str(number)), EXPRESSIONS[number * number % 7]) for number in range(60)]
+    held = [16, 17, 24, 25, 26, 28, 34, 36, 57, 58]
+    assert [int(sample.path.name) for sample in hold_out(samples, "validation", 0.15, 0)] == held
+
+
+@given(st.lists(st.sampled_from(["calm", "sad", "neutral"]), min_size=1, max_size=60), st.integers(0, 99))
+def test_any_label_gives_its_part(labels, seed):
+    samples = [Sample(Path(str(number)), label) for number, label in enumerate(labels)]
+    training = hold_out(samples, "train", 0.2, seed)
+    for label in set(labels):
+        own = labels.count(label)
+        assert sum(sample.label == label for sample in training) == own - round(0.2 * own)
+    assert hold_out(samples, "train", 0, seed) == samples
