@@ -46,7 +46,8 @@ def main() -> None:
     print("scale", *CLASSES, "mean", sep="\t")
     for scale in arguments.scales:
         framing = replace(recognizer.preprocessing.framing, scale=scale)
-        probabilities = recognizer.classify([crop(picture, box, points, framing) for _, picture, box, points in faces])
+        cut = [crop(picture, box, points, framing) for _, picture, box, points in faces]
+        probabilities = recognizer.classify(cut, align=False)
         right = defaultdict(list)
         for (label, *_), row in zip(faces, probabilities, strict=True):
             right[label].append(recognizer.expressions[row.argmax()] == label)

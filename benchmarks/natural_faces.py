@@ -102,7 +102,8 @@ def main() -> None:
         crop = central_crop(recognizer, arguments.lfw / "images" / faces[row]["name"])
         if crop is None:
             continue
-        probabilities = dict(zip(recognizer.expressions, recognizer.classify([crop])[0].tolist(), strict=True))
+        row_of = recognizer.classify([crop], align=False)[0]
+        probabilities = dict(zip(recognizer.expressions, row_of.tolist(), strict=True))
         if probabilities[weak] > SURE:
             keep(row, crop, {name: float(name == weak) for name in EXPRESSIONS})
 

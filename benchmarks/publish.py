@@ -86,7 +86,8 @@ def main() -> None:
     evaluated = softmax(
         predict(network, samples, metadata.preprocessing, metadata.expressions, workers=2), metadata.temperature
     )
-    recognized = msanet.Recognizer(target.with_suffix(".onnx")).classify([sample.crop() for sample in samples])
+    recognizer = msanet.Recognizer(target.with_suffix(".onnx"))
+    recognized = recognizer.classify([sample.crop() for sample in samples], align=False)
     print(f"ONNX and PyTorch: {proof}")
     print(f"recognize and evaluate on {len(samples)} test pictures: {np.abs(evaluated - recognized).max():.1e}")
 

@@ -128,7 +128,7 @@ def main() -> None:
         scores = []
         for recognizer in recognizers.values():
             own = recognizer.preprocessing
-            named = recognizer.classify(placed[own.framing] if own.align else changed).argmax(axis=1)
+            named = recognizer.classify(placed[own.framing] if own.align else changed, align=False).argmax(axis=1)
             right = [
                 recognizer.expressions[index] == sample.label for index, sample in zip(named, samples, strict=True)
             ]

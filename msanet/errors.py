@@ -12,6 +12,7 @@ EXTRAS = {
     "onnx": "export",
     "onnxscript": "export",
     "pandas": "pandas",
+    "pillow_heif": "heif",
     "polars": "polars",
     "safetensors": "train",
     "torch": "train",

@@ -14,6 +14,9 @@ ALIGNED = 288
 MARGINS = (0.0, 0.25, 0.5)
 """Widths of these margins, in parts of the crop's longer side."""
 
+REDUCED = 1024
+"""Long side, pixels, to which larger crops are reduced before anything else."""
+
 
 class Aligner:
     """Finds the face in a data set's crop and says where recognition would cut it.
@@ -39,6 +42,12 @@ class Aligner:
 
         None: no face is found.
         """
+        if (longest := max(crop.shape[:2])) > REDUCED:  # else the margins of a long strip would fill the memory
+            import cv2
+
+            smaller = [max(round(side * REDUCED / longest), 1) for side in crop.shape[1::-1]]
+            found = self.find(cv2.resize(crop, smaller, interpolation=cv2.INTER_AREA))
+            return None if found is None else found * crop.shape[1::-1] / smaller
         looks = [look for margin in MARGINS if (look := self._look(crop, margin)) is not None]
         return np.asarray(np.mean(looks, axis=0)) if looks else None
 

@@ -9,7 +9,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar, overload
 
 from msanet.errors import InputError
-from msanet.images import Source, name_of
+from msanet.images import Source, name_of, turn
 from msanet.recognize.recognizer import Found, Recognition, Recognizer
 from msanet.runtime import available_threads, usable_threads
 
@@ -21,6 +21,9 @@ FACES = 16
 
 PIXELS = 12_000_000
 """Pixels of the pictures that wait for it together: one picture of a telephone, or many small ones."""
+
+ALONE = 24_000_000
+"""Pixels from which a picture is finished where it was read, before another of its kind is."""
 
 
 class UnexpectedError(Exception):
@@ -103,13 +106,17 @@ def recognize_many(
     """
     number, _ = share_threads(available_threads(), workers)
 
-    def find(source: Source) -> Found | Failure:
-        try:
-            return recognizer.find(source)
-        except InputError as error:
-            return error
-        except Exception as error:
-            return UnexpectedError(name_of(source), error)
+    def find(source: Source) -> Any:
+        """The faces of a picture; or already what is given for it, where it is large or a failure."""
+        with turn():
+            try:
+                found = recognizer.find(source)
+            except InputError as error:
+                return error
+            except Exception as error:
+                return UnexpectedError(name_of(source), error)
+            large = found.picture is not None and found.picture.size >= 3 * ALONE
+            return name([found])[0] if large else found
 
     def name(batch: list[Found | Failure]) -> list[Any]:
         found = [item for item in batch if isinstance(item, Found)]

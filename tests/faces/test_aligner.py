@@ -47,3 +47,16 @@ def test_where_no_face_is_nothing_is_aligned():
     noise = np.random.default_rng(0).integers(256, size=(48, 48, 3), dtype=np.uint8)
     assert Aligner(Framing())(noise) is None
     assert Aligner(Framing()).align(noise) is noise
+
+
+def test_large_crops_and_long_strips_cost_no_more(portrait):
+    aligner = Aligner(Framing(scale=1.0))
+    crop = cv2.resize(portrait[130:330, 168:368], (1000, 1000), interpolation=cv2.INTER_CUBIC)
+    larger = cv2.resize(crop, (4000, 4000), interpolation=cv2.INTER_CUBIC)
+    ends = np.array([[0, 0], [1, 0], [0.5, 0.5], [1, 1]])
+    expected, placement = aligner(crop), aligner(larger)
+    assert expected is not None
+    assert placement is not None
+    np.testing.assert_allclose(mapped(ends * 4000, placement), mapped(ends * 1000, expected), atol=0.02)
+    strip = np.zeros((2, 60_000, 3), np.uint8)  # with margins as wide as itself it would be 21 GB
+    assert aligner.align(strip) is strip

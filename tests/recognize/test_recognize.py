@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import tracemalloc
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from msanet.errors import InputError
 from msanet.faces.detector import Detections
@@ -90,6 +92,31 @@ def test_faces_of_several_pictures_share_a_batch(recognizer, monkeypatch):
     sizes.clear()
     list(recognize_many(recognizer, pictures(8), 1))
     assert sizes == [0, 1, 2, 3] * 2
+
+
+def test_large_pictures_are_finished_one_at_a_time(recognizer, monkeypatch):
+    """So that several workers together hold one of them."""
+    files = []
+    for picture in pictures(8):
+        file = BytesIO()
+        Image.fromarray(picture).save(file, "PNG")
+        files.append(file.getvalue())
+    expected = list(recognize_many(recognizer, files, 4, each=Recognition.to_dict))
+    inside, most = [0], [0]
+
+    def each(recognition: Recognition) -> dict[str, object]:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.01)
+        inside[0] -= 1
+        return recognition.to_dict()
+
+    monkeypatch.setattr("msanet.images.ONE_AT_A_TIME", 1000)
+    monkeypatch.setattr(module, "ALONE", 1000)
+    assert list(recognize_many(recognizer, files, 4, each=each)) == expected
+    assert most == [1]
+    (wrong,) = recognize_many(recognizer, [files[0][:200]], 4)
+    assert isinstance(wrong, InputError)
 
 
 def test_what_cannot_be_read_stands_in_its_place(recognizer, tmp_path):

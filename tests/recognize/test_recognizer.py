@@ -74,15 +74,72 @@ def test_classify_is_what_recognize_says(recognizer, picture):
     assert np.abs(recognizer.classify(crops) - said).max() < 1e-6
 
 
-def test_classify_aligns_if_asked(recognizer, portrait):
+def test_crops_are_aligned_where_the_model_says_so_unless_told_otherwise(make_model, recognizer, portrait):
     crops = [np.ascontiguousarray(np.rot90(portrait[130:330, 168:368], turn)) for turn in (0, 1)]
     crops.append(np.zeros((48, 48, 3), np.uint8))
-    aligner = Aligner(recognizer.preprocessing.framing)
+    aligning = Recognizer(make_model(preprocessing=Preprocessing(size=32, align=True)), fixed_detector, threads=1)
+    aligner = Aligner(aligning.preprocessing.framing)
     aligned = [aligner.align(crop) for crop in crops]
     assert aligned[2] is crops[2]
-    answers = recognizer.classify(crops, align=True)
-    np.testing.assert_array_equal(answers, recognizer.classify(aligned))
-    assert np.abs(answers - recognizer.classify(crops))[1].max() > 1e-3
+    for method in (aligning.classify, aligning.embed, lambda *given, **how: aligning.explain(*given, **how)[1]):
+        answers = method(crops)
+        np.testing.assert_array_equal(answers, method(aligned, align=False))
+        assert np.abs(answers - method(crops, align=False))[1].max() > 1e-3
+    np.testing.assert_array_equal(recognizer.classify(crops), recognizer.classify(crops, align=False))
+
+
+def test_crops_are_anything_that_a_picture_may_be(recognizer, crops, tmp_path):
+    grey = crops[1][..., 0]
+    picture = Image.fromarray(grey)
+    path, file = tmp_path / "crop.png", BytesIO()
+    picture.save(path)
+    picture.save(file, "PNG")
+    expected = recognizer.classify([np.dstack([grey] * 3)])[0]
+    data = path.read_bytes()
+    given = [path, str(path), data, bytearray(data), memoryview(data), file, picture, picture.convert("RGBA"), grey]
+    given += [grey[..., None], picture.convert("LA"), picture.convert("I"), Image.fromarray(grey.astype(np.uint16))]
+    for sources in (given, tuple(given), (source for source in given), dict(enumerate(given)).values()):
+        assert np.abs(recognizer.classify(sources) - expected).max() < 1e-6
+    many = np.stack([grey] * 3)[..., None]
+    assert np.abs(recognizer.classify(many) - expected).max() < 1e-6
+    assert recognizer.embed(iter([path])).shape == (1, 8)
+    assert recognizer.explain((path,)).evidence.shape == (1, 8, 8, 8)
+
+
+@pytest.mark.parametrize("method", ["classify", "embed", "explain"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda crop: crop / 255, r"crop 1: the array is float64 \[48, 51, 3\]: give uint8 in 0\.\.255"),
+        (lambda crop: crop.astype(np.uint16) * 257, "crop 1: the array is uint16"),
+        (lambda crop: np.full(crop.shape, np.nan), "crop 1: the array is float64"),
+        (lambda crop: crop[:0], r"crop 1: the array is uint8 \[0, 51, 3\]"),
+        (lambda crop: crop.transpose(2, 0, 1), "crop 1: the array is uint8"),
+        (lambda crop: None, "crop 1: a picture cannot be read from NoneType: give a path"),
+        (lambda crop: Image.new("RGB", (0, 5)), "crop 1: the PIL image has 0 x 5 pixels"),
+        (lambda crop: "missing.png", "crop 1: missing.png does not exist"),
+    ],
+)
+def test_other_crops_are_refused_in_a_sentence(recognizer, crops, method, change, words):
+    with pytest.raises(msanet.InputError, match=words):
+        getattr(recognizer, method)([change(crops[1])])
+
+
+@pytest.mark.parametrize(
+    ("one", "words"),
+    [
+        (np.zeros((48, 48, 3), np.uint8), r"array \[48, 48, 3\]"),
+        (np.zeros((48, 48), np.uint8), r"array \[48, 48\]"),
+        ("face.png", "str"),
+        (b"bytes", "bytes"),
+        (BytesIO(b"bytes"), "file object"),
+        (Image.new("RGB", (4, 4)), "Image"),
+        (None, "NoneType"),
+    ],
+)
+def test_one_crop_in_place_of_a_list_is_refused(recognizer, one, words):
+    with pytest.raises(msanet.InputError, match=f"the crops are one {words}: give a list of crops"):
+        recognizer.classify(one)
 
 
 def test_classify_follows_preprocessing_and_temperature(recognizer, tiny_model, crops):
@@ -248,12 +305,72 @@ def test_several_threads_use_one_recognizer(tiny_model, portrait):
         assert [result.to_dict() for result in pool.map(recognizer.recognize, pictures)] == expected
 
 
-def test_a_detector_of_another_shape_is_refused(tiny_model, picture):
-    def wrong(picture: np.ndarray) -> Detections:
-        return np.zeros((2, 4)), np.zeros(2), np.zeros((2, 4))
+BOX, SCORE, LANDMARKS = [[10, 10, 50, 50]], [0.9], [POINTS * 40 + 10]
 
-    with pytest.raises(msanet.InputError, match=r"it must give \[N, 4\]"):
-        Recognizer(tiny_model, detector=wrong).recognize(picture)
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ((np.zeros((2, 4)), np.zeros(2), np.zeros((2, 4))), r"it must give \[N, 4\]"),
+        ((np.zeros((4, 2)), np.zeros(2), np.zeros((2, 5, 2))), r"it must give \[N, 4\]"),
+        (([[100, 60, 40, 40]], SCORE, [POINTS * 40 + [100, 60]]), "not x, y, width, height"),
+        (([[30, 30, 60, 60]], SCORE, [POINTS * 60 + 30]), "not x, y, width, height"),
+        (([[0.1, 0.1, 0.3, 0.3]], SCORE, [POINTS * 0.2 + 0.1]), "in pixels"),
+        (([[10, 10, np.nan, 50]], SCORE, LANDMARKS), "NaN"),
+        ((BOX, [np.inf], LANDMARKS), "infinite"),
+        ((BOX, SCORE, [POINTS * np.nan]), "NaN"),
+        ((BOX, SCORE, None), "it must give"),
+        ((BOX, SCORE), "it must be picture -> boxes"),
+        ((BOX, ["sure"], LANDMARKS), "it must be picture -> boxes"),
+        (None, "the detector gave NoneType"),
+        (7, "the detector gave int"),
+    ],
+)
+def test_a_detector_that_gives_something_else_is_refused(tiny_model, picture, given, words):
+    with pytest.raises(msanet.InputError, match=words):
+        Recognizer(tiny_model, detector=lambda _: given).recognize(picture)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (BOX, SCORE, LANDMARKS),
+        (np.array(BOX, np.int64), np.array([SCORE]), np.array(LANDMARKS).reshape(1, 10)),
+        ([], [], []),
+        (np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2))),
+    ],
+)
+def test_a_detector_may_give_lists_and_any_numbers(tiny_model, picture, given):
+    recognition = Recognizer(tiny_model, detector=lambda _: given).recognize(picture)
+    assert [face.box for face in recognition] == [tuple(box) for box in given[0]]
+
+
+def test_a_detector_is_a_function(tiny_model):
+    with pytest.raises(msanet.InputError, match="the detector is str: give a function"):
+        Recognizer(tiny_model, detector="yunet")  # type: ignore[arg-type]
+
+
+def test_a_picture_read_smaller_keeps_its_own_pixels(recognizer, picture, monkeypatch, tmp_path):
+    path = tmp_path / "large.jpg"
+    Image.fromarray(picture).resize((401, 301)).save(path, quality=95)
+    whole = recognizer.recognize(path, explain=True)
+    monkeypatch.setattr("msanet.images.MEMORY", 401 * 301 * 3)
+    monkeypatch.setattr("msanet.images.EXPANSION", 1)
+    smaller = recognizer.recognize(path, explain=True)
+    assert (smaller.picture.shape, smaller.size, smaller.reduction) == ((151, 201, 3), (401, 301), 2)
+    assert (whole.picture.shape, whole.size, whole.reduction) == ((301, 401, 3), (401, 301), 1)
+    assert (smaller.to_dict()["width"], smaller.to_dict()["height"]) == (401, 301)
+    # the detector is fixed: what it finds in the smaller picture is twice as large in the original
+    for face, other in zip(smaller, whole, strict=True):
+        assert face.box == tuple(2 * value for value in other.box)
+        np.testing.assert_allclose(face.landmarks, 2 * other.landmarks)
+        np.testing.assert_allclose(face.corners, 2 * other.corners)
+    placed = tuple(
+        dataclasses.replace(face, box=other.box, landmarks=other.landmarks, corners=other.corners)
+        for face, other in zip(smaller, whole, strict=True)
+    )
+    drawn = dataclasses.replace(smaller, faces=placed, reduction=1).draw()
+    np.testing.assert_array_equal(smaller.draw(), drawn)
 
 
 def test_wrong_models(tmp_path, make_model):
