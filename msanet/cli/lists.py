@@ -75,15 +75,15 @@ def check_dataset(
     quick: Annotated[bool, typer.Option("--quick", help="Do not read each picture.")] = False,
     every: Annotated[bool, typer.Option("--all", help="Name every picture that a warning is about, not ten.")] = False,
 ) -> None:
-    """Count a data set's pictures per split and expression, beside the official counts; name what is wrong."""
+    """Count a data set's pictures per split and label, beside the official counts; name what is wrong."""
     from msanet.data.check import check
 
     result = check(source, decode=not quick)
     rows: list[list[Any]] = []
-    for split, expression, number, official in result.rows:
+    for split, label, number, official in result.rows:
         differs = "" if official in (None, number) else f"{number - official:+}"
-        rows.append([split, expression, number, "" if official is None else official, differs])
-    print_rows(["split", "expression", "pictures", "official", "differs"], rows)
+        rows.append([split, label, number, "" if official is None else official, differs])
+    print_rows(["split", "label", "pictures", "official", "differs"], rows)
     if result.note:
         echo(f"note: {result.note}")
     for sentence, names in result.warnings:

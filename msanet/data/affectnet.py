@@ -15,6 +15,7 @@ from msanet.data import subsets
 from msanet.data.reader import Reader
 from msanet.data.sample import Sample, check_split, hold_out, open_csv, present, unique, without_duplicates
 from msanet.errors import InputError
+from msanet.labels import EXPRESSIONS
 
 CODES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
 """Of the codes 0 to 7; 8 none, 9 uncertain and 10 no face are left out."""
@@ -155,6 +156,7 @@ READER = Reader(
     layout=LAYOUT,
     license=LICENSE,
     protocol=PROTOCOL,
+    labels=EXPRESSIONS,
     read_subset=read_subset,
     lists={name: file for name, (file, _) in LISTS.items()},
     official_counts=OFFICIAL_COUNTS,

@@ -140,6 +140,7 @@ READER = Reader(
     layout=LAYOUT,
     license=LICENSE,
     protocol=PROTOCOL,
+    labels=EXPRESSIONS,
     read_subset=read_subset,
     lists={name: file for name, (file, _) in LISTS.items()},
     official_counts=OFFICIAL_COUNTS,

@@ -156,7 +156,6 @@ READER = Reader(
     read=read,
     layout=LAYOUT,
     license=LICENSE,
-    labels=(),
     find_labels=find_labels,
     held_out=("validation", "seed", "fold"),
 )

@@ -10,7 +10,6 @@ from typing import Any
 
 from msanet.data.sample import Sample
 from msanet.errors import InputError
-from msanet.labels import EXPRESSIONS
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Reader:
     layout: str
     license: str
     protocol: str = "all pictures"
-    labels: tuple[str, ...] = EXPRESSIONS
+    labels: tuple[str, ...] = ()
     find_labels: Callable[[Path], Sequence[str]] | None = None
     read_subset: Callable[..., list[Sample]] | None = None
     lists: Mapping[str, str] = field(default_factory=dict)

@@ -80,7 +80,7 @@ def only_one(root: Path, split: str) -> list[Sample]:
 
 
 def test_a_reader_from_outside_is_registered_by_its_name(monkeypatch):
-    monkeypatch.setitem(data.READERS, "mine", data.Reader(only_one, "x.png", "mine", labels=()))
+    monkeypatch.setitem(data.READERS, "mine", data.Reader(only_one, "x.png", "mine"))
     samples = data.read("mine:somewhere", "test")
     assert samples[0].path == Path("somewhere/x.png")
     assert data.labels_of("mine:somewhere", samples) == ("awake", "tired")
