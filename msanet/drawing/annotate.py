@@ -80,9 +80,11 @@ def draw(
     """Draw what is known of the faces on a copy of their picture.
 
     Each face has its label, with bars also its probabilities, where no face and no other text is. Where there is no
-    such place, the faces are numbered (1 is the first) and the text stands below or right of the picture. Faces with
-    the number of a person are those of a video, whose frames must be of one size: what finds no place is left out
-    there, first the bars, then the expression's name, then the person's number; the colours remain.
+    such place, the faces are numbered (1 is the first) and the text stands below or right of the picture. A face whose
+    number has no place either, since other faces are all round it, has a small picture beside its text.
+
+    Faces with the number of a person are those of a video, whose frames must be of one size: what finds no place is
+    left out there, first the bars, then the expression's name, then the person's number; the colours remain.
 
     Args:
         picture: RGB uint8 [H, W, 3].
@@ -158,12 +160,17 @@ def _annotate_picture(
     if not outside:
         return canvas
 
-    if len(faces) > 1:
-        _number(canvas, faces, boxes, outside, [spot.rectangle for spot in spots if spot is not None])
-    size = _size(base / 28)
+    named = len(faces) > 1
+    # a face whose number has no place either is known by its picture
+    shown_as = {number: _seen(canvas, boxes[number]) for number in outside} if named else {}
+    if named:
+        taken = [spot.rectangle for spot in spots if spot is not None]
+        for number in _number(canvas, faces, boxes, outside, taken):
+            del shown_as[number]
+    size, detail = _size(base / 28), BARS if bars else ENTRY
     while True:
         texts = [
-            _Note(faces[number], number + 1 if len(faces) > 1 else None, size, BARS if bars else ENTRY)
+            _Note(faces[number], number + 1 if named else None, size, detail, shown_as.get(number))
             for number in outside
         ]
         places, extent = legend([text.extent for text in texts], limits, pad(size))
@@ -183,8 +190,8 @@ def _number(
     boxes: Sequence[Box],
     chosen: Sequence[int],
     taken: Sequence[Rectangle],
-) -> None:
-    """Write their numbers, counted from 1, at the chosen faces of a picture; none where there is no place for it."""
+) -> list[int]:
+    """Write their numbers, counted from 1, at the chosen faces of a picture; those for which there was a place."""
     base = _base(canvas)
     for part in SHRINK:
         notes = [
@@ -196,6 +203,14 @@ def _number(
         if all(spots[number] is not None for number in chosen):
             break
     _write(canvas, notes, spots)
+    return [number for number in chosen if spots[number] is not None]
+
+
+def _seen(canvas: np.ndarray, box: Box) -> np.ndarray | None:
+    """A copy of what is seen of a face; None where nothing is."""
+    left, top, right, bottom = (max(math.floor(value), 0) for value in box)
+    part = canvas[top:bottom, left:right]
+    return part.copy() if part.size else None
 
 
 def _annotate_frame(
@@ -249,16 +264,28 @@ class _Note:
         number: what it is called in the picture, if anything.
         size: of the letters, pixels.
         detail: `NUMBER` alone, `LABEL`, `ENTRY` (a label below the picture) or `BARS`.
+        picture: of the face, RGB uint8 [h, w, 3], to stand left of it; None: none.
     """
 
     face: Face
     number: int | None
     size: int
     detail: int
+    picture: np.ndarray | None = None
 
     @property
     def extent(self) -> Size:
         """Width and height, pixels."""
+        across, down = self._words_extent
+        return (across, down) if self.picture is None else (across + self._side, max(down, self._side))
+
+    @property
+    def _side(self) -> int:
+        """Of the face's picture, pixels."""
+        return 2 * line_height(self.size)
+
+    @property
+    def _words_extent(self) -> Size:
         extent = tag_width(self._title, self.size), line_height(self.size)
         if self.detail == ENTRY:
             return extent[0] + tag_width(self._words, self.size), extent[1]
@@ -270,7 +297,14 @@ class _Note:
 
     def write(self, canvas: np.ndarray, left: int, top: int) -> None:
         """Write it on an RGB picture that holds its extent at that place."""
-        across, down = self.extent
+        import cv2
+
+        if self.picture is not None:
+            side = self._side
+            small = cv2.resize(self.picture, (side, side), interpolation=cv2.INTER_AREA)
+            canvas[top : top + side, left : left + side] = small
+            left += side
+        across, down = self._words_extent
         part = canvas[top : top + down, left : left + across]
         least = 0 if self.detail == ENTRY else across
         title = tag(self._title, self.size, colour_of(self.face.expression), least=least)

@@ -42,8 +42,8 @@ def shown(name: str, number: int) -> str:
     Where no font here has its letters they lose their accents, and where that is not enough, label `number` is named
     by its number.
     """
-    name = "".join(letter if letter.isprintable() else " " for letter in name)
-    if _font_file(name) is None:
+    name = printable(name)
+    if _best_font(name)[1]:
         plain = "".join(letter for letter in unicodedata.normalize("NFKD", name) if not unicodedata.combining(letter))
         name = plain if plain.isascii() else f"label {number}"
     size, whole = 20, len(name)
@@ -52,10 +52,15 @@ def shown(name: str, number: int) -> str:
     return name if whole == len(name) else name[:whole].rstrip() + "…"
 
 
+def printable(text: str) -> str:
+    """A text with spaces for what is no letter: line breaks, halves of letters in names that are not Unicode."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 @lru_cache(maxsize=4096)
 def width(text: str, size: int) -> int:
     """Width of a text in letters of a size, pixels."""
-    return math.ceil(_font(_font_file(text) or "", size).getlength(text))
+    return math.ceil(font_of(text, size).getlength(text))
 
 
 def line_height(size: int) -> int:
@@ -70,7 +75,7 @@ def ink(text: str, size: int) -> np.ndarray:
     image = Image.new("L", (max(width(text, size), 1), line_height(size)))
     # capitals are 0.7 letter sizes high: they stand in the middle of the line
     base = (image.height + 0.7 * size) / 2
-    ImageDraw.Draw(image).text((0, round(base)), text, 255, _font(_font_file(text) or "", size), anchor="ls")
+    ImageDraw.Draw(image).text((0, round(base)), text, 255, font_of(text, size), anchor="ls")
     return np.asarray(image)
 
 
@@ -117,15 +122,24 @@ def fitting(text: str, size: int, limit: float) -> int:
     return size
 
 
+def font_of(text: str, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The font that a text is written in: the one here that lacks the fewest of its letters."""
+    return _font(_best_font(text)[0], size)
+
+
 @lru_cache(maxsize=1024)
-def _font_file(text: str) -> str | None:
-    """The first font that has all letters of a text: "" is Pillow's own; None: none has."""
+def _best_font(text: str) -> tuple[str, int]:
+    """The first font that lacks the fewest letters of a text, "" for Pillow's own, and how many it lacks."""
+    best = ("", len(text) + 1)
     for file in _fonts():
         font = _font(file, 20)
         missing = bytes(font.getmask("\uffff"))
-        if all(letter.isspace() or bytes(font.getmask(letter)) != missing for letter in text):
-            return file
-    return None
+        lacks = sum(not letter.isspace() and bytes(font.getmask(letter)) == missing for letter in text)
+        if lacks < best[1]:
+            best = file, lacks
+        if lacks == 0:
+            break
+    return best
 
 
 @cache

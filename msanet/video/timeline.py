@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from msanet.drawing.annotate import colour_of
+from msanet.drawing.text import font_of, printable, shown, width
 from msanet.errors import InputError
 from msanet.faces.crops import crop
 from msanet.faces.face import Face
@@ -287,8 +288,10 @@ def _draw(timeline: Timeline, people: Sequence[Person], others: int, title: str)
     height = _TOP + rows * (_ROW + _GAP) + _BOTTOM
     canvas = Image.new("RGB", (_WIDTH, height), _PAPER)
     pen = ImageDraw.Draw(canvas)
-    small, normal, large = (ImageFont.load_default(size) for size in (17, 20, 26))
-    pen.text((30, 20), title or "Expressions over time", _INK, large)
+    small, normal = font_of("", 17), font_of("", 20)
+    title = printable(title or "Expressions over time")
+    pen.text((30, 20), title, _INK, font_of(title, 26))
+    names = {name: shown(name, number) for number, name in enumerate(timeline.expressions, 1)}
     end = max(timeline.end, 1e-3)
     plot = _WIDTH - _LEFT - _RIGHT
     for row, person in enumerate(people):
@@ -299,13 +302,11 @@ def _draw(timeline: Timeline, people: Sequence[Person], others: int, title: str)
         best = max(shares, key=shares.__getitem__)
         words = (
             f"person {person.number}",
-            f"{best} {shares[best]:.0%}",
+            f"{names[best]} {shares[best]:.0%}",
             f"{clock(person.first)} to {clock(person.last)}",
         )
-        for line, (text, font, colour) in enumerate(
-            zip(words, (normal, small, small), (_INK, _INK, _FAINT), strict=True)
-        ):
-            pen.text((30 + _ROW + 14, top + 8 + 28 * line), text, colour, font)
+        for line, (text, size, colour) in enumerate(zip(words, (20, 17, 17), (_INK, _INK, _FAINT), strict=True)):
+            pen.text((30 + _ROW + 14, top + 8 + 28 * line), text, colour, font_of(text, size))
         band = _band(timeline, person, (np.arange(plot) + 0.5) / plot * end)
         canvas.paste(Image.fromarray(band), (_LEFT, top))
     if not people:
@@ -319,10 +320,10 @@ def _draw(timeline: Timeline, people: Sequence[Person], others: int, title: str)
         pen.line((x, base, x, base + 8), _FAINT)
         pen.text((x, base + 12), clock(float(tick)), _FAINT, small, anchor="ma")
     left = _LEFT
-    for name in timeline.expressions:
+    for name, text in names.items():
         pen.rectangle((left, height - 44, left + 18, height - 26), colour_of(name))
-        pen.text((left + 26, height - 35), name, _INK, small, anchor="lm")
-        left += round(pen.textlength(name, small)) + 56
+        pen.text((left + 26, height - 35), text, _INK, font_of(text, 17), anchor="lm")
+        left += width(text, 17) + 56
     if others:
         pen.text((30, height - 35), f"and {others} more, seen shorter", _FAINT, small, anchor="lm")
     return np.asarray(canvas)

@@ -121,6 +121,17 @@ def test_two_faces_without_room_are_numbered(face):
     assert first[0] < first[1]
 
 
+def test_faces_all_round_which_are_other_faces_are_known_by_their_picture(face):
+    picture = plain(480, 800)
+    picture[:, 400:] = (0, 90, 0)
+    drawn = draw(picture, [face((-10, -10, 420, 500)), face((380, -10, 820, 500), "fear")])
+    assert drawn.shape[0] > 480 or drawn.shape[1] > 800
+    text = drawn.copy()
+    text[:480, :800] = 0
+    small = [(text == colour).all(axis=2).sum() for colour in (128, (0, 90, 0))]
+    assert min(small) > 500
+
+
 @pytest.mark.parametrize("count", [10, 50, 200])
 def test_many_faces_have_labels_or_numbers(face, count):
     """In each case each face is told: a ground of its colour touches it from above or below."""

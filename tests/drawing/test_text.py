@@ -16,7 +16,7 @@ from msanet.labels import EXPRESSIONS
 def only_pillows_font(monkeypatch):
     """A machine without fonts."""
     monkeypatch.setattr(text, "FONTS", ())
-    caches = (text._fonts, text._font_file, text.shown, text.width)
+    caches = (text._fonts, text._best_font, text.shown, text.width)
     for cached in caches:
         cached.cache_clear()
     yield

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msanet.drawing.annotate import COLOURS
+from msanet.drawing.text import shown
 from msanet.errors import InputError
 from msanet.faces.face import Face
 from msanet.labels import EXPRESSIONS
@@ -125,6 +126,15 @@ def test_the_picture_shows_the_curve():
     assert (middle[quarter - 50 : quarter + 50] == COLOURS["sadness"]).all()
     assert (middle[-quarter - 50 : -quarter + 50] == COLOURS["anger"]).all()
     assert Timeline(EXPRESSIONS).draw().shape[1] == picture.shape[1]
+
+
+def test_the_picture_shows_labels_and_titles_of_other_languages():
+    if shown("а", 1) != "а":
+        pytest.skip("no font here has Cyrillic letters")
+    # as boxes for missing letters they would look alike
+    for one, other in (((("ша", "я"), "a"), (("аш", "я"), "a")), ((("a", "b"), "ша"), (("a", "b"), "аш"))):
+        first, second = (Timeline(labels).draw(f"{title}\udce9\n.mp4")[:, :, 0] < 100 for labels, title in (one, other))
+        assert not np.array_equal(first, second)
 
 
 @given(st.lists(st.floats(0.001, 3000), min_size=1, max_size=60))
