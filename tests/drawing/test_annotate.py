@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from msanet.drawing import annotate
 from msanet.drawing.annotate import COLOURS, EXPLAINED, LEAST_SIDE, colour_of, draw
 from msanet.drawing.evidence import TILE, reasons
 from msanet.labels import EXPRESSIONS
@@ -121,6 +124,57 @@ def test_two_faces_without_room_are_numbered(face):
     assert first[0] < first[1]
 
 
+def test_where_many_labels_find_no_room_all_faces_are_numbered(face):
+    """There is room for one label of two, above the right face; of twenty-one one is left out."""
+    picture = plain(480, 800)
+    two = draw(picture, [face((-10, -10, 640, 490)), face((660, 30, 790, 470), "fear")], bars=False)
+    text = two.copy()
+    text[:480, :800] = 0
+    assert min((text == COLOURS[name]).all(axis=2).sum() for name in ("happiness", "fear")) > 100
+
+    picture = plain(1000, 1600)
+    faces = [
+        face((40 + 220 * (n % 7), 60 + 200 * (n // 7), 140 + 220 * (n % 7), 160 + 200 * (n // 7))) for n in range(20)
+    ]
+    drawn = draw(picture, [*faces, face((-10, 650, 1610, 1010), "fear"), face((700, 750, 800, 850), "anger")])
+    text = drawn.copy()
+    text[:1000, :1600] = 0
+    assert (text == COLOURS["anger"]).all(axis=2).sum() > 100
+    assert not (text == COLOURS["happiness"]).all(axis=2).any()
+
+
+def test_the_people_of_a_video_have_text_of_one_size(face):
+    """Between the two there is room for small bars only."""
+    spots: dict[int, tuple[int, int]] = {}
+    faces = [face((500, 100, 600, 400), track=1), face((-10, -10, 340, 490), track=2)]
+    draw(plain(480, 800), faces[:1], True, spots)
+    assert spots[1][0] == 0
+    draw(plain(480, 800), faces, True, spots)
+    assert spots[1][0] == spots[2][0]
+    assert spots[1][0] in (1, 2)
+
+
+def test_texts_of_a_video_do_not_meet(face, monkeypatch):
+    """Also where one person has bars, another a label and a third a number."""
+    written: list[list[tuple[int, int, int, int]]] = []
+    keep = lambda canvas, notes, spots: written.append([spot.rectangle for spot in spots])  # noqa: E731
+    monkeypatch.setattr(annotate, "_write", keep)
+    random = np.random.default_rng(0)
+    for _ in range(40):
+        places = random.integers((-40, -40, 60), (500, 400, 260), (5, 3)).tolist()
+        faces = [face((x, y, x + side, y + side), track=number) for number, (x, y, side) in enumerate(places, 1)]
+        draw(plain(480, 640), faces, True)
+        for one, other in itertools.combinations(written[-1], 2):
+            assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+    assert max(map(len, written)) == 5
+
+
+def test_a_line_joins_a_face_within_another_to_its_text(face):
+    drawn = draw(plain(480, 640), [face((100, 100, 400, 400)), face((200, 200, 260, 260), "fear")])
+    drawn[190:270, 190:270] = 0  # its outline
+    assert (drawn[100:400, 100:400] == COLOURS["fear"]).all(axis=2).sum() >= 90
+
+
 def test_faces_all_round_which_are_other_faces_are_known_by_their_picture(face):
     picture = plain(480, 800)
     picture[:, 400:] = (0, 90, 0)
@@ -203,6 +257,13 @@ def test_reasons_stand_below_the_picture(face):
     assert np.array_equal(narrow[-len(below) :, : below.shape[1]], below)
     # several faces have numbers, which their reasons repeat
     assert np.array_equal(draw(picture, [one, one])[480:][-len(below) :], reasons(picture, one, 800, 2)[-len(below) :])
+
+
+def test_faces_with_reasons_have_numbers(face):
+    flat = {name: np.zeros((2, 2), np.float32) for name in EXPRESSIONS}  # nothing is laid over the face
+    boxes = [(100, 100, 180, 200), (400, 100, 480, 200)]
+    plainly, explained = (draw(plain(480, 640), [face(box, evidence=maps) for box in boxes]) for maps in (None, flat))
+    assert not np.array_equal(plainly, explained[:480])
 
 
 def test_reasons_are_drawn_for_the_largest_faces_only(face):
