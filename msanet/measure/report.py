@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from html import escape
 from importlib import metadata as packages
 from importlib import resources
 from pathlib import Path
@@ -18,7 +17,7 @@ from PIL import Image
 
 from msanet import data
 from msanet.drawing.evidence import lay_over
-from msanet.files import replacing
+from msanet.files import replacing, to_html
 from msanet.measure.calibration import BINS, reliability
 from msanet.measure.evaluate import Evaluation
 from msanet.measure.scores import MEASURE_TITLES, Report, measures
@@ -60,11 +59,11 @@ def page(evaluation: Evaluation) -> str:
     shown = {name: part for name, part in parts.items() if part is not None and part[1]}
     name, reader, _ = data.parse(evaluation.source)
     return Template((resources.files("msanet.measure") / "report.html").read_text(encoding="utf-8")).substitute(
-        title=escape(f"{report.model} on {name}"),
-        protocol=escape(report.protocol),
-        summary=summary(report),
+        title=to_html(f"{report.model} on {name}"),
+        protocol=to_html(report.protocol),
+        summary=to_html(summary(report)),
         figures=figures(report),
-        license=escape(f"{name}: {reader.license}"),
+        license=to_html(f"{name}: {reader.license}"),
         nav="".join(f'<a href="#{name}">{title}</a>' for name, (title, _) in shown.items()),
         sections="".join(
             f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{title}</h2>{body}</section>'
@@ -117,7 +116,7 @@ def subsets(report: Report) -> str:
     for title, one in reports.items():
         cells = [_score(getattr(one, name), one.intervals[name], floor) for name in names]
         own = ' class="own"' if title.endswith("labels of the list") else ""
-        rows.append(f'<tr{own}><th scope="row">{escape(title)}</th><td>{one.num_pictures:,}</td>{"".join(cells)}</tr>')
+        rows.append(f'<tr{own}><th scope="row">{to_html(title)}</th><td>{one.num_pictures:,}</td>{"".join(cells)}</tr>')
     head = _head("", "Pictures", "Accuracy, %", "Average accuracy, %")
     return (
         "<p>Pictures of the published pose and occlusion lists, scored by the data set's labels; below each by the "
@@ -136,9 +135,9 @@ def confusions(report: Report) -> str:
             number, share = int(report.confusion[row, column]), float(shares[row, column])
             kind = ["right"] * (row == column) + ["full"] * (share > 0.75) + ["none"] * (not number)
             text = f"{100 * share:.1f} %<small>{number:,}</small>" if number else "0"
-            title = f"{name} called {other}: {number:,}"
+            title = to_html(f"{name} called {other}: {number:,}")
             cells.append(f'<td class="{" ".join(kind)}" style="--share:{share:.3f}" title="{title}">{text}</td>')
-        head = f'<th scope="row">{name}<br><small class="soft">{report.pictures[row]:,} pictures</small></th>'
+        head = f'<th scope="row">{to_html(name)}<br><small class="soft">{report.pictures[row]:,} pictures</small></th>'
         rows.append(f"<tr>{head}{''.join(cells)}</tr>")
     head = _head("True \\ answered", *report.labels)
     note = "<p>Rows are true labels, columns answers. Large: share of the true label; small: pictures.</p>"
@@ -155,9 +154,9 @@ def classes(report: Report) -> str:
         ]
         wrong = report.confusion[place].copy()
         wrong[place] = 0
-        taken = f"{report.labels[int(wrong.argmax())]} ({wrong.max():,})" if wrong.any() else ""
+        taken = to_html(f"{report.labels[int(wrong.argmax())]} ({wrong.max():,})") if wrong.any() else ""
         rows.append(
-            f'<tr><th scope="row">{name}</th><td>{report.pictures[place]:,}</td>{"".join(cells)}'
+            f'<tr><th scope="row">{to_html(name)}</th><td>{report.pictures[place]:,}</td>{"".join(cells)}'
             f'<td class="left">{taken}</td></tr>'
         )
     head = _head("", "Pictures", "Recall, %", "Precision, %", "Most often called")
@@ -270,8 +269,9 @@ def mistakes(evaluation: Evaluation) -> str:
         answer, true = (evaluation.report.labels[index] for index in (row.argmax(), evaluation.targets[view.place]))
         sample = evaluation.samples[view.place]
         cards.append(
-            f"<li><h3>{true} called <s>{answer}</s></h3><p>{answer} {_share(row.max())}, {true} "
-            f"{_share(row[evaluation.targets[view.place]])} · {escape(sample.name)}</p>"
+            f"<li><h3>{to_html(true)} called <s>{to_html(answer)}</s></h3>"
+            f"<p>{to_html(answer)} {_share(row.max())}, {to_html(true)} "
+            f"{_share(row[evaluation.targets[view.place]])} · {to_html(sample.name)}</p>"
             f"{_tiles(view, branches(evaluation), answer, true)}</li>"
         )
     if not cards:
@@ -297,7 +297,7 @@ def attention(evaluation: Evaluation) -> str:
     for view in views(evaluation, surest(evaluation)):
         label = evaluation.report.labels[evaluation.targets[view.place]]
         share = evaluation.probabilities[view.place].max()
-        cards.append(f"<li><h3><b>{label}</b> {_share(share)}</h3>{_tiles(view, names, label)}</li>")
+        cards.append(f"<li><h3><b>{to_html(label)}</b> {_share(share)}</h3>{_tiles(view, names, label)}</li>")
     parts = []
     if average:
         parts.append(
@@ -339,8 +339,8 @@ def _tiles(view: View, names: Sequence[str], *labels: str) -> str:
         for index, values in enumerate(view.attention)
     ]
     figures = [
-        f'<figure><img src="{_embedded(picture)}" alt="{title}" width="{THUMBNAIL}" height="{THUMBNAIL}">'
-        f"<figcaption>{title}</figcaption></figure>"
+        f'<figure><img src="{_embedded(picture)}" alt="{to_html(title)}" width="{THUMBNAIL}" height="{THUMBNAIL}">'
+        f"<figcaption>{to_html(title)}</figcaption></figure>"
         for title, picture in tiles
     ]
     return f'<div class="tiles">{"".join(figures)}</div>'
@@ -377,15 +377,13 @@ def facts(evaluation: Evaluation) -> str:
         "Intervals": "95 %, bootstrap over the pictures",
         "Made": f"{date.today().isoformat()} by msanet {packages.version('msanet')}",
     }
-    return (
-        f'<dl class="facts">{"".join(f"<dt>{name}</dt><dd>{escape(str(text))}</dd>" for name, text in entries.items())}'
-        "</dl>"
-    )
+    lines = "".join(f"<dt>{name}</dt><dd>{to_html(str(text))}</dd>" for name, text in entries.items())
+    return f'<dl class="facts">{lines}</dl>'
 
 
 def _head(first: str, *names: str) -> str:
     cells = [f'<th scope="col">{first}</th>' if first else "<td></td>"]
-    return "".join([*cells, *(f'<th scope="col">{name}</th>' for name in names)])
+    return "".join([*cells, *(f'<th scope="col">{to_html(name)}</th>' for name in names)])
 
 
 def _table(head: str, rows: Sequence[str], label: str, kind: str = "") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -51,6 +52,26 @@ class Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def text(evaluation) -> str:
     return page(evaluation)
+
+
+def test_names_of_labels_and_pictures_run_nothing(evaluation, tmp_path):
+    """Labels come from a model or from folders of a data set, names of pictures may hold any bytes."""
+    named = {label: f'"<i>{label}</i>&' for label in evaluation.report.labels}
+    labels = tuple(named.values())
+    paths = [tmp_path / str(number) / "<i>\udcff\n.png" for number in range(len(evaluation.samples))]
+    for sample, path in zip(evaluation.samples, paths, strict=True):
+        path.parent.mkdir()
+        path.write_bytes(sample.path.read_bytes())
+    pairs = zip(evaluation.samples, paths, strict=True)
+    samples = [replace(sample, path=path, label=named[sample.label]) for sample, path in pairs]
+    report = replace(evaluation.report, labels=labels)
+    text = page(replace(evaluation, report=report, samples=samples))
+    text.encode()
+    reader = Reader(text)
+    assert not reader.having("i")
+    assert all(label in reader.text for label in labels)
+    assert r"<i>\xff\n.png" in reader.text
+    assert any((attributes.get("title") or "").startswith(labels[0]) for attributes in reader.having("td"))
 
 
 def test_the_page_is_whole_and_needs_nothing_from_elsewhere(text):
