@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from msanet.errors import InputError
+from msanet.files import ANNOTATED, TIMELINE, file_name, printable
 from msanet.images import write
 from msanet.recognize.recognizer import Recognizer
 from msanet.video.annotate import AnnotatedVideo
@@ -82,15 +83,15 @@ def process(
             files.append(target.with_name(f"{target.name}.{kind}"))
             sinks.append(Table(files[0], kind, recognizer.expressions))
         if target is not None and annotate:
-            video = AnnotatedVideo(target, reader)
+            video = AnnotatedVideo(target.with_name(target.name + ANNOTATED), reader)
             files.append(video.path)
             sinks.append(video)
         failures = _run(chain([first], moments), reader, [timeline, *sinks], stop, progress)
         for sink in sinks:
             _attempt(sink.close, failures)
         if target is not None:
-            files.append(target.with_name(f"{target.name}.png"))
-            _attempt(lambda: write(files[-1], timeline.draw(os.path.basename(reader.name))), failures)
+            files.append(target.with_name(f"{target.name}{TIMELINE}.png"))
+            _attempt(lambda: write(files[-1], timeline.draw(printable(os.path.basename(reader.name)))), failures)
         failures += [sink.failure for sink in sinks if isinstance(sink, AnnotatedVideo) and sink.failure]
     if reader.damaged:
         failures.append(
@@ -134,7 +135,8 @@ def _attempt(action: Callable[[], None], failures: list[str]) -> None:
 
 
 def targets(folder: Path, videos: Sequence[str]) -> dict[str, Path]:
-    """Paths, without endings, for the files of each video in a folder, which is made: none twice, never a video's own.
+    """Paths, without endings, for the files of each video in a folder, which is made: none twice, never a video's own,
+    and none that is there already.
 
     Raises:
         InputError: the folder cannot be made.
@@ -145,13 +147,14 @@ def targets(folder: Path, videos: Sequence[str]) -> dict[str, Path]:
     def key(path: str | Path) -> str:
         return os.path.splitext(os.path.realpath(path))[0].casefold()  # some file systems do not tell A from a
 
-    taken = set(map(key, videos))
+    taken = {*map(key, videos), *map(key, folder.iterdir())}
     found = {}
     for video in videos:
-        stem, number = Path(video).stem, 1
+        name = stem = file_name(Path(video).stem)
+        number = 1
         while key(folder / f"{stem}.mp4") in taken:
             number += 1
-            stem = f"{Path(video).stem}-{number}"
+            stem = f"{name}-{number}"
         taken.add(key(folder / f"{stem}.mp4"))
         found[video] = folder / stem
     return found

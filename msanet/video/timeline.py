@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from msanet.drawing.text import font_of, printable, shown, width
 from msanet.errors import InputError
 from msanet.faces.crops import crop
 from msanet.faces.face import Face
+from msanet.files import cell, to_json
 from msanet.preprocessing import Framing
 from msanet.video.frames import Frame, Moment
 
@@ -74,7 +74,7 @@ class Table:
                 self._file = file
             if kind == "csv":
                 self._writer = csv.writer(self._file, lineterminator="\n")
-                self._writer.writerow(self._columns)
+                self._writer.writerow(map(cell, self._columns))
 
     def add(self, moment: Moment) -> None:
         """Add the faces of a frame.
@@ -110,9 +110,9 @@ class Table:
         row = [frame.index, round(frame.time, 4), face.track, *values["box"], values["score"], face.expression]
         row += values["probabilities"].values()
         if self._kind == "csv":
-            self._writer.writerow(row)
+            self._writer.writerow(cell(value) if isinstance(value, str) else value for value in row)
         elif self._kind == "jsonl":
-            self._file.write(json.dumps(dict(zip(self._columns, row, strict=True))) + "\n")
+            self._file.write(to_json(dict(zip(self._columns, row, strict=True)), ascii_only=True) + "\n")
         else:
             self._rows.append(row)
 

@@ -419,7 +419,7 @@ def test_an_interrupt_ends_with_130(run, photo, monkeypatch, tmp_path):
 def test_a_video_becomes_files_and_a_line_for_each_person(run, clip, tmp_path):
     code, output, errors = run("recognize", clip, "--output", tmp_path / "out", "--format", "json")
     assert code == 0
-    names = ["clip.jsonl", "clip.mp4", "clip.png"]
+    names = ["clip.annotated.mp4", "clip.jsonl", "clip.timeline.png"]
     assert sorted(names_in(tmp_path / "out")) == [*names, "results.jsonl"]
     assert all(str(tmp_path / "out" / name) in errors for name in names)
     assert run("recognize", clip) == (0, output, "")
@@ -457,7 +457,7 @@ def test_a_signal_ends_a_video_in_order(run, clip, tmp_path, monkeypatch, number
     code, _, errors = run("recognize", clip, "--output", tmp_path)
     assert code == 128 + number
     assert "msanet: stopped at 0.0 s" in errors
-    names = ["clip.csv", "clip.mp4", "clip.png", "results.jsonl"]
+    names = ["clip.annotated.mp4", "clip.csv", "clip.timeline.png", "results.jsonl"]
     assert sorted(names_in(tmp_path)) == names
     assert (tmp_path / "results.jsonl").read_text() == ""  # it is done again
 
@@ -544,7 +544,7 @@ def test_a_folder_has_pictures_and_videos_and_says_what_else(run, clip, photo, w
     assert sources(output / "results.jsonl") == found
     assert [line.split("\t")[0] for line in printed.splitlines()] == ["picture", *found[:3], "video", *[found[3]] * 3]
     *_, video = (json.loads(line) for line in (output / "results.jsonl").read_text().splitlines())
-    assert [Path(path).name for path in video["files"]] == ["a.csv", "a.mp4", "a.png"]
+    assert [Path(path).name for path in video["files"]] == ["a.csv", "a.annotated.mp4", "a.timeline.png"]
     assert [person["person"] for person in video["people"]] == [1, 2, 3]
     before = {name: (output / name).read_bytes() for name in names_in(output)}
     code, printed, errors = run("recognize", folder, "--output", output, "--resume")
@@ -568,6 +568,13 @@ def test_one_unexpected_error_does_not_end_the_other_videos(run, clip, tmp_path,
     failed, done = (json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines())
     assert "in fail" in failed["error"]
     assert done["source"] == str(clip)
+
+
+def test_tables_that_are_there_stay(run, clip, tmp_path):
+    (tmp_path / "clip.csv").write_text("somebody's own")
+    assert run("recognize", clip, "--output", tmp_path, "--no-annotate")[0] == 0
+    assert (tmp_path / "clip.csv").read_text() == "somebody's own"
+    assert (tmp_path / "clip-2.csv").exists()
 
 
 # -- how it ends -------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 def test_everybody_is_followed_through_every_frame(done):
     outcome, folder = done
     assert (outcome.failures, outcome.interrupted) == ([], None)
-    assert sorted(path.name for path in folder.iterdir()) == ["clip.csv", "clip.mp4", "clip.png"]
+    assert sorted(path.name for path in folder.iterdir()) == ["clip.annotated.mp4", "clip.csv", "clip.timeline.png"]
     assert sorted(outcome.files) == sorted(folder.iterdir())
     table = rows(folder / "clip.csv")
     assert len(table) == 30 * 3
@@ -45,7 +45,7 @@ def test_the_timeline_is_that_of_the_table(done):
         means = {name: np.mean([float(row[name]) for row in one]) for name in outcome.timeline.expressions}
         assert outcome.timeline.shares(person) == pytest.approx(means, abs=1e-4)
         assert (person.first, person.last, person.frames) == (0.0, pytest.approx(29 / 25), 30)
-    assert read(folder / "clip.png").shape[1] == 1600
+    assert read(folder / "clip.timeline.png").shape[1] == 1600
 
 
 def test_a_video_without_faces_has_an_empty_table(tmp_path, recognizer):
@@ -53,13 +53,13 @@ def test_a_video_without_faces_has_an_empty_table(tmp_path, recognizer):
     outcome = process(path, recognizer, Following(), tmp_path / "out")
     assert (outcome.failures, outcome.timeline.people) == ([], {})
     assert rows(tmp_path / "out.csv") == []
-    assert len(times(tmp_path / "out.mp4")) == 5
-    assert (tmp_path / "out.png").exists()
+    assert len(times(tmp_path / "out.annotated.mp4")) == 5
+    assert (tmp_path / "out.timeline.png").exists()
 
 
 def test_without_the_annotated_video_only_the_table_and_timeline_are_written(tmp_path, recognizer, clip):
     process(clip, recognizer, Following(), tmp_path / "out", kind="jsonl", annotate=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.timeline.png"]
 
 
 def test_damage_is_told_and_the_rest_is_done(tmp_path, recognizer):
@@ -72,7 +72,7 @@ def test_damage_is_told_and_the_rest_is_done(tmp_path, recognizer):
     outcome = process(path, recognizer, Following(), tmp_path / "out")
     (sentence,) = outcome.failures
     assert "damaged.ts is damaged" in sentence
-    assert len(times(tmp_path / "out.mp4")) > 15
+    assert len(times(tmp_path / "out.annotated.mp4")) > 15
 
 
 def test_nothing_is_left_where_nothing_could_be_done(tmp_path, recognizer, clip):
@@ -98,9 +98,9 @@ def test_a_signal_leaves_what_was_done(tmp_path, recognizer, clip, number: signa
     outcome = process(clip, recognizer, Following(), tmp_path / "out", progress=progress)
     assert outcome.interrupted is number
     assert outcome.failures == []
-    assert times(tmp_path / "out.mp4") == pytest.approx(np.arange(11) / 25, abs=1e-4)
+    assert times(tmp_path / "out.annotated.mp4") == pytest.approx(np.arange(11) / 25, abs=1e-4)
     assert {int(row["frame"]) for row in rows(tmp_path / "out.csv")} == set(range(11))
-    assert (tmp_path / "out.png").exists()
+    assert (tmp_path / "out.timeline.png").exists()
     assert signal.getsignal(number) is before
 
 
@@ -135,16 +135,16 @@ main()
     assert run.returncode == 2
     sentences = [line for line in run.stderr.splitlines() if line.startswith("msanet: ")]
     assert len(sentences) == 1
-    assert "noise.mp4 cannot be written (File too large)" in sentences[0]
+    assert "noise.annotated.mp4 cannot be written (File too large)" in sentences[0]
     assert "Traceback" not in run.stderr
-    with av.open(str(tmp_path / "out" / "noise.mp4")) as container:
+    with av.open(str(tmp_path / "out" / "noise.annotated.mp4")) as container:
         seen: list[float] = []
         with suppress(av.error.InvalidDataError):  # the frame that the disk had no room for
             seen.extend(frame.time for frame in container.decode(video=0))
     assert len(seen) >= 50
     assert seen[0] < 0.1
     assert len(rows(tmp_path / "out" / "noise.csv")) == 0
-    assert (tmp_path / "out" / "noise.png").exists()
+    assert (tmp_path / "out" / "noise.timeline.png").exists()
 
 
 def test_targets_never_meet(tmp_path):
