@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -121,13 +122,17 @@ def start_from(
                 network.load_state_dict(tensors)
             except RuntimeError:
                 raise InputError(
-                    f"{path} is {name} with other arguments: start the same network with the same from it"
+                    f"{path} is {name} with other arguments: set network to {json.dumps(dict(metadata.arguments))}"
                 ) from None
             return f"the network starts from {path}"
     head = head_parameters(name, arguments)
     prefix = shared_prefix(own, tensors)
     found = {key: tensors[prefix + key] for key in own if prefix + key in tensors and key not in head}
     wrong = [key for key, tensor in found.items() if tensor.shape != own[key].shape]
+    if wrong and METADATA_KEY in texts and metadata.network == name:
+        raise InputError(
+            f"{path} is {name} with other arguments: set network to {json.dumps(dict(metadata.arguments))}"
+        )
     if wrong:
         raise InputError(
             f"{path} is of another architecture than {name}: its {prefix}{wrong[0]} is {list(found[wrong[0]].shape)}, "

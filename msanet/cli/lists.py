@@ -40,7 +40,10 @@ def methods() -> None:
     rows = []
     for name, made in METHODS.items():
         fields = made.Options.model_fields.items()
-        options = ", ".join(key if field.is_required() else f"{key}={field.get_default()}" for key, field in fields)
+        options = ", ".join(
+            key if field.is_required() else f"{key}={field.get_default(call_default_factory=True)}"
+            for key, field in fields
+        )
         rows.append([name, first_line(made), options])
     print_rows(["method", "what it is", "options"], rows)
 

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +20,10 @@ import torch
 import yaml
 from PIL import Image
 from torch import Tensor, nn
+from torchvision.models import resnet18, resnet50
 
 from msanet import data, weights
+from msanet.data.dataset import Batch
 from msanet.data.sample import DataWarning
 from msanet.errors import InputError
 from msanet.labels import EXPRESSIONS
@@ -34,7 +37,7 @@ from msanet.networks.network import PooledNetwork
 from msanet.preprocessing import softmax
 from msanet.train.average import Average
 from msanet.train.recipe import Recipe, load_recipe, recipe_names
-from msanet.train.run import Run
+from msanet.train.run import Run, Terminated
 from tests.conftest import TINY_RECIPE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -397,8 +400,9 @@ def test_a_run_may_start_from_trained_weights_of_the_same_network(source, tmp_pa
     state = fewer.network.state_dict()
     assert "anew: fc" in fewer.started
     assert all(torch.equal(value, trained[name]) for name, value in state.items() if not name.startswith("fc."))
-    with pytest.raises(InputError, match="is of another architecture"):
-        start(source, tmp_path / "y", initial_weights=str(best), num_classes=7, network={"stem_width": 8})
+    for num_classes in (7, 8):
+        with pytest.raises(InputError, match="with other arguments: set network to "):
+            start(source, tmp_path / "y", initial_weights=str(best), num_classes=num_classes, network={"stem_width": 8})
     with pytest.raises(InputError, match=r"none\.safetensors is missing"):
         start(source, tmp_path / "z", initial_weights=str(tmp_path / "none.safetensors"))
 
@@ -662,3 +666,161 @@ def test_nothing_is_written_before_data_and_recipe_are_known_to_be_good(source, 
 def test_a_run_that_diverges_says_so(source, tmp_path):
     with pytest.raises(InputError, match="no longer a number in epoch 1: lower learning_rate"):
         start(source, tmp_path / "run", learning_rate=1e30, epochs=1).train()
+
+
+# -- methods, labels, weights -----------------------------------------------------------------------------------------
+
+
+def state_of(folder: Path, which: str = "last") -> dict[str, Tensor]:
+    return weights.load_tensors(folder / f"{which}.safetensors")[0]
+
+
+SCN = {"name": "scn", "relabel_from": 1, "threshold": 0.0, "relabel": "all"}
+
+
+def test_what_a_method_learns_of_pictures_survives_workers_and_an_end_within_an_epoch(source, tmp_path, monkeypatch):
+    """Relabelling reaches the pictures with two loading processes, and is in the checkpoint."""
+    fields: dict[str, Any] = {"epochs": 3, "method": SCN, "workers": 2}
+    whole = start(source, tmp_path / "whole" / "run", **fields)
+    whole.train()
+    assert int((whole.method.get_buffer("labels") >= 0).sum()) > 0
+    with monkeypatch.context() as patch:
+        interrupt(patch, "step", 6)
+        with pytest.raises(Killed):
+            start(source, tmp_path / "run", **fields).train()
+    resumed = start(source, tmp_path / "run", resume=True, **{**fields, "workers": 0})
+    resumed.train()
+    assert torch.equal(resumed.method.get_buffer("labels"), whole.method.get_buffer("labels"))
+    first, second = state_of(tmp_path / "whole" / "run"), state_of(tmp_path / "run")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_asked_to_end_a_run_saves_and_goes_on_bit_for_bit_within_the_epoch(source, tmp_path, monkeypatch, optimizer):
+    fields: dict[str, Any] = {**FULL, "epochs": 2, "small_epochs": 0, "optimizer": optimizer, "learning_rate": 0.01}
+    start(source, tmp_path / "whole" / "run", **fields).train()
+    update, passes = Average.update, iter(range(1, 1000))
+
+    def terminate(self: Average, network: nn.Module) -> None:
+        update(self, network)
+        if next(passes) == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Average, "update", terminate)
+        with pytest.raises(Terminated) as end:
+            start(source, tmp_path / "run", **fields).train()
+    assert end.value.number == signal.SIGTERM
+    resumed = start(source, tmp_path / "run", resume=True, **fields)
+    assert resumed.restored is not None
+    assert resumed.restored.state["step"] == 2
+    resumed.train()
+    assert_equal_runs(tmp_path / "whole" / "run", tmp_path / "run")
+
+
+def test_two_runs_in_one_folder_are_refused(source, tmp_path):
+    output = tmp_path / "run"
+    first, second = start(source, output, epochs=1), start(source, output, epochs=1)
+    with first.locked(), pytest.raises(InputError, match="is being trained in by another process"):
+        second.train()
+    assert not output.exists()
+
+
+def test_a_run_goes_on_only_with_the_same_pictures(make_faces, tmp_path):
+    folder = make_faces({"train": 4, "validation": 2})
+    start(f"folder:{folder}", tmp_path / "run", epochs=1).train()
+    (folder / "train" / "fear" / "0.png").unlink()
+    with pytest.raises(InputError, match="have changed since this run began"):
+        start(f"folder:{folder}", tmp_path / "run", resume=True, epochs=1).train()
+
+
+def test_three_labels_of_ones_own_are_trained_on_in_the_order_asked_for(make_faces, tmp_path):
+    folder = make_faces({"train": 4, "validation": 2})
+    for split in ("train", "validation"):
+        for old, new in (("happiness", "positive"), ("neutral", "so so"), ("anger", "negative")):
+            (folder / split / old).rename(folder / split / new)
+        for path in (folder / split).iterdir():
+            if path.name not in ("positive", "so so", "negative"):
+                shutil.rmtree(path)
+    run = start(f"folder:{folder}", tmp_path / "own", epochs=1, labels=["positive", "so so", "negative"])
+    report = trained(run)
+    assert report.labels == ("positive", "so so", "negative")
+    assert weights.load(tmp_path / "own" / "best.safetensors")[1].expressions == report.labels
+    merged = start(
+        f"folder:{folder}", tmp_path / "two", epochs=1, labels=[{"other": ["positive", "so so"]}, "negative"]
+    )
+    assert trained(merged).pictures.tolist() == [4, 2]
+    with pytest.raises(InputError, match="no label 'posative'"):
+        start(f"folder:{folder}", tmp_path / "x", labels=["posative", "negative"])
+
+
+def test_weights_of_other_programs_start_a_network(source, tmp_path):
+    donor = resnet18(num_classes=1000).state_dict()
+    wrapped = {f"module.{name}": value for name, value in donor.items()}
+    weights.save_tensors(tmp_path / "faces.safetensors", wrapped, {})
+    fields: dict[str, Any] = {"initial_weights": str(tmp_path / "faces.safetensors"), "network": {}}
+    recipe = Recipe(**{**TINY, **fields})
+    run = Run(source, "resnet18", recipe, tmp_path / "run")
+    state = run.network.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in donor.items() if not name.startswith("fc."))
+    assert "120 of 122 tensors start from" in run.started
+    assert "anew: fc" in run.started
+    stem = Run(source, "msanet", recipe, tmp_path / "stem")
+    assert torch.equal(stem.network.state_dict()["layer2.1.bn2.running_var"], donor["layer2.1.bn2.running_var"])
+    assert "left out of the file: fc, layer3, layer4" in stem.started
+    weights.save_tensors(tmp_path / "faces.safetensors", resnet50().state_dict(), {})
+    with pytest.raises(InputError, match="of another architecture than resnet18"):
+        Run(source, "resnet18", recipe, tmp_path / "x")
+
+
+def test_frozen_layers_and_their_statistics_stay_and_rates_differ(source, tmp_path):
+    run = start(source, tmp_path / "run", epochs=1, freeze=["conv1", "bn1", "layer1"], rates={"fc": 10.0}, ema=0.0)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    run.train()
+    after = run.network.state_dict()
+    for name, value in before.items():
+        frozen = name.startswith(("conv1", "bn1", "layer1"))
+        if frozen:
+            assert torch.equal(value, after[name]), name
+    assert not torch.equal(before["layer2.0.conv1.weight"], after["layer2.0.conv1.weight"])
+    factors = {group["factor"]: len(group["params"]) for group in run.optimizer.param_groups}
+    assert factors[10.0] == 2
+    with pytest.raises(InputError, match="no parameter that begins with 'head'"):
+        start(source, tmp_path / "x", rates={"head": 2.0})
+
+
+def test_training_without_validation_learns_from_all_and_keeps_the_last_epoch(make_faces, tmp_path):
+    folder = make_faces({"": 4})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        run = start(f"folder:{folder}", tmp_path / "run", epochs=2, data={"validation": 0})
+        assert run.train() is None
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["training_pictures"] == 32
+    best, last = (state_of(tmp_path / "run", which) for which in ("best", "last"))
+    assert all(torch.equal(best[name], last[name]) for name in best)
+
+
+def test_gradients_of_several_batches_make_one_step(source, tmp_path, monkeypatch):
+    updates, update = list[int](), Average.update
+    monkeypatch.setattr(Average, "update", lambda self, network: (updates.append(1), update(self, network))[1])
+    run = start(source, tmp_path / "run", epochs=1, batch_size=8, accumulate=2)
+    moved = list[bool]()
+    learn = run.learn
+
+    def note(method: nn.Module, optimizer: Any, batch: Batch) -> dict[str, Tensor]:
+        before = run.network.state_dict()["fc.weight"].clone()
+        terms = learn(method, optimizer, batch)
+        moved.append(not torch.equal(before, run.network.state_dict()["fc.weight"]))
+        return terms
+
+    monkeypatch.setattr(run, "learn", note)
+    run.train()
+    assert moved == [False, True, False, True]
+    assert len(updates) == 2
+
+
+def test_a_run_that_gets_no_better_stops(source, tmp_path):
+    run = start(source, tmp_path / "run", epochs=9, learning_rate=1e-9, warmup_epochs=0, patience=2, ema=0.0)
+    run.train()
+    assert len(run.rows) == 3
+    assert (tmp_path / "run" / "last.safetensors").is_file()
