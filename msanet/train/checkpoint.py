@@ -84,7 +84,7 @@ class Checkpoint:
         }
 
     def restore(self, method: Method, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Bring all back to where they were, torch's and numpy's random numbers as well."""
+        """Bring all back to where they were, but for `restore_random`."""
         state = self.part("method")
         for name, buffer in list(method.named_buffers()):  # what was fitted has its size from then
             if name in state and state[name].shape != buffer.shape:
@@ -102,6 +102,9 @@ class Checkpoint:
                 if isinstance(value, Tensor) and value.shape == parameter.shape:
                     # The layout of the gradients decides the order of sums: keep it for bit-equal results.
                     values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+    def restore_random(self) -> None:
+        """Let torch's and numpy's random numbers go on from where they were."""
         torch.set_rng_state(self.tensors["random/torch"])
         kind, *rest = self.numpy
         keys = self.tensors["random/numpy"].numpy().astype(np.uint32)

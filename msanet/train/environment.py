@@ -14,7 +14,6 @@ import torch
 import torch.distributed
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.distributed.nn import functional as differentiable
 
 from msanet.errors import InputError
 
@@ -96,11 +95,11 @@ class SharedBatchNorm(nn.Module):
         else:
             values = values.float()
             number = values.new_tensor([values.numel() / values.shape[1]])
-            sums = differentiable.all_reduce(torch.cat([values.sum(dims), number]))  # type: ignore[no-untyped-call]
+            sums = _Sum.apply(torch.cat([values.sum(dims), number]))  # type: ignore[no-untyped-call]
             count = sums[-1].detach()
             mean = sums[:-1] / count
             squares = ((values - mean.reshape(shape)) ** 2).sum(dims)
-            variance = differentiable.all_reduce(squares) / count  # type: ignore[no-untyped-call]
+            variance = _Sum.apply(squares) / count  # type: ignore[no-untyped-call]
             with torch.no_grad():
                 self.num_batches_tracked += 1
                 momentum = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
@@ -111,6 +110,22 @@ class SharedBatchNorm(nn.Module):
             scale = scale * self.weight
         offset = -mean * scale if self.bias is None else self.bias - mean * scale
         return values * scale.reshape(shape) + offset.reshape(shape)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over all processes; each one's gradient is the sum of all gradients."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        torch.distributed.all_reduce(total)
+        return total
 
 
 def share_statistics(module: nn.Module, device: torch.device) -> nn.Module:

@@ -252,10 +252,10 @@ class Run:
             self.output.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.output / "run.lock")
             lock.acquire(timeout=0)
+        except Timeout:  # which is an OSError too
+            raise InputError(f"{self.output} is being trained in by another process: give another --output") from None
         except OSError as error:
             raise InputError(f"{self.output} cannot be written ({error.strerror}): choose another --output") from None
-        except Timeout:
-            raise InputError(f"{self.output} is being trained in by another process: give another --output") from None
         try:
             yield
         finally:
@@ -342,14 +342,15 @@ class Run:
         sampler.start = 0
         steps = len(loader)
         seen: dict[str, list[Tensor]] = defaultdict(list)
-        first = 0
-        if self.restored is not None:
-            first = self.restored.state["step"]
-            for name, value in self.restored.state.items():
-                if name.startswith("seen_") and first:
+        checkpoint, self.restored = self.restored, None
+        first = 0 if checkpoint is None else int(checkpoint.state["step"])
+        if checkpoint is not None and first:
+            for name, value in checkpoint.state.items():
+                if name.startswith("seen_"):
                     seen[name.removeprefix("seen_")].append(value)
-            self.restored = None
             sampler.start = first * recipe.batch_size
+        elif checkpoint is not None:
+            checkpoint.restore_random()
         # accelerate counts a loader's passes from 0 and tells the sampler: after --resume that would be wrong.
         loader.set_epoch(epoch)
         self.method.epoch = epoch
@@ -360,6 +361,8 @@ class Run:
                 module.eval()
         began = saved = time.monotonic()
         for step, item in enumerate(loader, first):
+            if checkpoint is not None and step == first > 0:
+                checkpoint.restore_random()  # only now: the loader has drawn a number when it began
             batch = Batch.of(item, (epoch, step))
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate(epoch + step / steps) * group.get("factor", 1.0)
