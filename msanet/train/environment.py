@@ -95,11 +95,11 @@ class SharedBatchNorm(nn.Module):
         else:
             values = values.float()
             number = values.new_tensor([values.numel() / values.shape[1]])
-            sums = _Sum.apply(torch.cat([values.sum(dims), number]))  # type: ignore[no-untyped-call]
+            sums = _Sum.apply(torch.cat([values.sum(dims), number]))
             count = sums[-1].detach()
             mean = sums[:-1] / count
             squares = ((values - mean.reshape(shape)) ** 2).sum(dims)
-            variance = _Sum.apply(squares) / count  # type: ignore[no-untyped-call]
+            variance = _Sum.apply(squares) / count
             with torch.no_grad():
                 self.num_batches_tracked += 1
                 momentum = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
@@ -131,7 +131,7 @@ class _Sum(torch.autograd.Function):
 def share_statistics(module: nn.Module, device: torch.device) -> nn.Module:
     """The module with every BatchNorm's statistics taken over all processes."""
     if device.type == "cuda":
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         return converted
     for name, child in module.named_children():
         if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d)) and child.track_running_stats:
