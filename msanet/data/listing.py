@@ -104,9 +104,11 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[str, Sample]]]:
         for name in columns:
             if columns.count(name) > 1:
                 raise InputError(f"{path} has two columns {name!r}: name each once")
-        votes = labels_by_name(voted, path)
-        if len(set(votes.values())) < len(votes):
+        found = labels_by_name(voted, path)
+        votes = {label: name for name, label in found.items()}
+        if len(votes) < len(found):
             raise InputError(f"{path} has two columns for one label ({', '.join(voted)}): add them up")
+        votes = {label: votes[label] for label in in_order(list(votes))}
         rows = []
         for row in reader:
             place = f"{path}, line {reader.line_num}"
@@ -136,7 +138,7 @@ def _split(row: Mapping[str, str]) -> str:
 
 
 def _sample(folder: Path, row: Mapping[str, str], named: str, votes: Mapping[str, str]) -> Sample:
-    """A row's sample; a ValueError or TypeError where it cannot be."""
+    """A row's sample; a ValueError or TypeError where it cannot be. `votes`: label, in order -> its column."""
     if not row["picture"] or not row.get("person", "-"):
         raise ValueError
     picture, person = folder / row["picture"], row.get("person", "")
@@ -144,12 +146,12 @@ def _sample(folder: Path, row: Mapping[str, str], named: str, votes: Mapping[str
         if not row[named]:
             raise ValueError
         return Sample(picture, row[named], person=person)
-    numbers = {label: float(row[name] or 0) for name, label in votes.items()}
+    numbers = {label: float(row[name] or 0) for label, name in votes.items()}
     total = sum(numbers.values())
     if min(numbers.values()) < 0 or not 0 < total < math.inf:  # false where a vote is not a number, too
         raise ValueError
-    shares = tuple((label, numbers[label] / total) for label in in_order(list(numbers)) if numbers[label])
-    return Sample(picture, max(shares, key=lambda share: share[1])[0], shares, person=person)
+    shares = tuple((label, number / total) for label, number in numbers.items() if number)
+    return Sample(picture, max(numbers, key=numbers.__getitem__), shares, person=person)
 
 
 READER = Reader(
