@@ -30,7 +30,7 @@ class Aligner:
     """
 
     def __init__(self, framing: Framing) -> None:
-        self.framing, self.detector = framing, FaceDetector(threads=1)
+        self.framing, self.detector = framing, FaceDetector(threads=1, certainty=None)
 
     def __call__(self, crop: np.ndarray) -> np.ndarray | None:
         """Crop RGB uint8 [H, W, 3] -> placement float64 [2, 3] of its most central face; None: no face is found."""

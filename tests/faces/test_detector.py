@@ -153,11 +153,69 @@ def test_tiles_cover_a_side_and_overlap(side):
     assert len(spans) <= 1 + side / (LONGEST_TILE - OVERLAP)
 
 
+def shuffled(head: np.ndarray, seed: int) -> np.ndarray:
+    """The head in 16 squares that changed places: skin, eyes and hair, but no face. RGB uint8 [120, 120, 3]."""
+    face = cv2.resize(head[:, 10:], (120, 120), interpolation=cv2.INTER_AREA)
+    squares = face.reshape(4, 30, 4, 30, 3).swapaxes(1, 2).reshape(16, 30, 30, 3)
+    squares = np.random.default_rng(seed).permutation(squares).reshape(4, 4, 30, 30, 3)
+    return squares.swapaxes(1, 2).reshape(120, 120, 3)
+
+
+@pytest.mark.parametrize("seed", [20, 22, 28, 34, 72, 112])
+def test_what_only_the_first_look_takes_for_a_face_at_the_edge_is_none(detector, head, seed):
+    picture = shuffled(head, seed)
+    _, scores, _ = FaceDetector(threads=1, certainty=None)(picture)
+    assert scores.max() > 0.8
+    assert len(detector(picture)[0]) == 0
+
+
+def test_a_large_false_face_is_not_the_largest_face(detector, head):
+    """What is no face is larger than the person, as a blurred crowd is."""
+    picture = np.full((600, 900, 3), (90, 120, 150), np.uint8)
+    picture[:, :600] = cv2.resize(shuffled(head, 72), (600, 600), interpolation=cv2.INTER_CUBIC)
+    picture[260:600, 580:900] = head
+    lenient, _, _ = FaceDetector(threads=1, certainty=None)(picture)
+    assert max(np.prod(box[2:] - box[:2]) for box in lenient) > 2 * 170 * 213
+    boxes, _, _ = detector(picture)
+    assert len(boxes) == 1
+    assert overlap(boxes[0], np.array([73, 60, 243, 273]) + [580, 260, 580, 260]) > 0.8
+
+
+@pytest.mark.parametrize("share", [0.15, 0.3])
+@pytest.mark.parametrize("edge", ["left", "right", "top", "bottom"])
+def test_faces_cut_off_by_the_edge_are_found(detector, head, edge, share):
+    across, down = round(170 * share), round(213 * share)
+    part = {
+        "left": head[:, 73 + across :],
+        "right": head[:, : 243 - across],
+        "top": head[60 + down :],
+        "bottom": head[: 273 - down],
+    }[edge]
+    assert len(detector(np.ascontiguousarray(part))[0]) == 1
+
+
+@pytest.mark.parametrize(("factor", "same"), [(1, True), (1.2, True), (2, False), (3, False)])
+def test_the_second_look_must_see_the_face_of_the_box(detector, portrait, factor, same):
+    boxes, _, landmarks = detector(portrait)
+    center, half = (boxes[0, :2] + boxes[0, 2:]) / 2, (boxes[0, 2:] - boxes[0, :2]) / 2
+    box = np.concatenate([center - factor * half, center + factor * half])
+    assert (detector.look_again(portrait, box, landmarks[0]) is not None) == same
+
+
+def test_faces_that_are_known_to_be_some_need_no_certainty(portrait):
+    """A blurred face: as sharp as the crops of data sets often are."""
+    blurred = cv2.GaussianBlur(portrait, (0, 0), 14)
+    assert len(FaceDetector(threads=1, certainty=0.95)(blurred)[0]) == 0
+    assert len(FaceDetector(threads=1, certainty=None)(blurred)[0]) == 1
+
+
 def test_a_high_threshold_finds_nothing(portrait):
     assert len(FaceDetector(threshold=0.99)(portrait)[0]) == 0
 
 
-@pytest.mark.parametrize("arguments", [{"size": 0}, {"size": 100_000}, {"threshold": 0.0}, {"threshold": 60}])
+@pytest.mark.parametrize(
+    "arguments", [{"size": 0}, {"size": 100_000}, {"threshold": 0.0}, {"threshold": 60}, {"certainty": 80}]
+)
 def test_wrong_arguments(arguments):
     with pytest.raises(InputError, match="choose"):
         FaceDetector(**arguments)
