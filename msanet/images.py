@@ -7,6 +7,7 @@ import importlib
 import os
 import re
 import struct
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -154,16 +155,19 @@ def read_picture(source: Source) -> Picture:
 
 
 @contextmanager
-def turn() -> Iterator[None]:
+def turn() -> Iterator[Callable[[], bool]]:
     """If this thread reads a picture of over `ONE_AT_A_TIME` bytes inside, no other does until the end of the block.
 
     `read` by itself holds others back only while it decodes; this is for those who go on to use the picture, so that
     several threads together hold one large picture.
+
+    Yields:
+        A function that says whether such a picture was read.
     """
     with ExitStack() as stack:
-        _turn.stack = stack
+        _turn.stack, _turn.taken = stack, False
         try:
-            yield
+            yield lambda: bool(_turn.taken)
         finally:
             del _turn.stack
 
@@ -307,6 +311,13 @@ def _silence_libtiff() -> None:
             function(None)
 
 
+def _give_back() -> None:
+    """What glibc keeps of freed memory, for each thread by itself: up to 300 MB of a large picture."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
 def _check_size(width: int, height: int, name: str) -> None:
     if not width or not height:
         raise InputError(f"{name} has {width} x {height} pixels: give one with at least 1 x 1")
@@ -437,7 +448,10 @@ def _from_pillow(image: Image.Image, name: str, file: BinaryIO | None = None, si
             _warn_of_frames(image, name)
         with ExitStack() as own:
             if need > ONE_AT_A_TIME:
-                getattr(_turn, "stack", own).enter_context(_large)
+                stack: ExitStack = getattr(_turn, "stack", own)
+                stack.enter_context(_large)
+                stack.callback(_give_back)
+                _turn.taken = True
             if reduction > 1:
                 image.draft(None, (width // reduction, height // reduction))
             deep = _is_deep(image)  # loading forgets it

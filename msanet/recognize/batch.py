@@ -22,9 +22,6 @@ FACES = 16
 PIXELS = 12_000_000
 """Pixels of the pictures that wait for it together: one picture of a telephone, or many small ones."""
 
-ALONE = 24_000_000
-"""Pixels from which a picture is finished where it was read, before another of its kind is."""
-
 
 class UnexpectedError(Exception):
     """What nobody foresaw happened to one picture; it ends no other. Its text is a sentence.
@@ -108,15 +105,14 @@ def recognize_many(
 
     def find(source: Source) -> Any:
         """The faces of a picture; or already what is given for it, where it is large or a failure."""
-        with turn():
+        with turn() as taken:
             try:
                 found = recognizer.find(source)
             except InputError as error:
                 return error
             except Exception as error:
                 return UnexpectedError(name_of(source), error)
-            large = found.picture is not None and found.picture.size >= 3 * ALONE
-            return name([found])[0] if large else found
+            return name([found])[0] if taken() else found  # before another of its size is read
 
     def name(batch: list[Found | Failure]) -> list[Any]:
         found = [item for item in batch if isinstance(item, Found)]

@@ -112,7 +112,6 @@ def test_large_pictures_are_finished_one_at_a_time(recognizer, monkeypatch):
         return recognition.to_dict()
 
     monkeypatch.setattr("msanet.images.ONE_AT_A_TIME", 1000)
-    monkeypatch.setattr(module, "ALONE", 1000)
     assert list(recognize_many(recognizer, files, 4, each=each)) == expected
     assert most == [1]
     (wrong,) = recognize_many(recognizer, [files[0][:200]], 4)
