@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,7 +36,7 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
         raise InputError(f"there is {'one label' if len(labels) else 'no label'}: give at least two")
     for label in labels:
         check_label(label)
-    twice = sorted({label for label in labels if list(labels).count(label) > 1})
+    twice = sorted(label for label, number in Counter(labels).items() if number > 1)
     if twice:
         raise InputError(f"the label {twice[0]!r} stands twice: name each label once")
     return tuple(labels)

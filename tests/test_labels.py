@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msanet.errors import InputError
-from msanet.labels import EXPRESSIONS, expressions_for, restrict
+from msanet.labels import EXPRESSIONS, LONGEST_LABEL, check_label, check_labels, expressions_for, restrict
 
 
 def test_the_order_is_fixed():
@@ -34,6 +34,29 @@ def test_seven_classes_are_the_first_seven():
 def test_other_numbers_of_classes_are_refused(number):
     with pytest.raises(InputError, match=f"num_classes is {number}: choose 7 .* or 8"):
         expressions_for(number)
+
+
+@pytest.mark.parametrize("label", ["a", "Glück", "very happy", "x" * LONGEST_LABEL])
+def test_a_label_is_any_short_printable_text(label):
+    assert check_label(label) == label
+
+
+@pytest.mark.parametrize(
+    "label", ["", "a\nb", "\x1b[31m", "\ud800", "x" * (LONGEST_LABEL + 1), 3, None, ["a"], "\0" * 999]
+)
+def test_what_is_no_label_is_said_shortly(label):
+    with pytest.raises(InputError, match="is no label: give 1 to 64 printable characters") as caught:
+        check_label(label)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 130
+
+
+def test_labels_are_two_or_more_and_differ():
+    assert check_labels(["b", "a"]) == ("b", "a")
+    assert len(check_labels([str(number) for number in range(20_000)])) == 20_000  # at once, though anybody's file may
+    for labels, words in ((["a"], "one label"), ([], "no label"), (["b", "a", "c", "b"], "the label 'b' stands twice")):
+        with pytest.raises(InputError, match=words):
+            check_labels(labels)
 
 
 probabilities = st.lists(st.lists(st.floats(1e-3, 1), min_size=8, max_size=8), min_size=1, max_size=4).map(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msanet.errors import InputError
-from msanet.preprocessing import Framing, Preprocessing, softmax
+from msanet.preprocessing import MEAN_LANDMARKS, Framing, Preprocessing, blur, softmax
 
 IDENTITY = np.array([[1.0, 0, 0], [0, 1, 0]])
 TEMPLATE = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8))
@@ -156,6 +157,53 @@ def test_sharpening_and_blurring_change_the_contrast_of_details():
     assert preprocessing.sharpen(image, -1).std() < 0.7 * spread
     assert preprocessing.sharpen(image, 1).std() > 1.3 * spread
     assert np.abs(preprocessing.sharpen(image, 0).astype(int) - image).max() <= 1
+
+
+def test_sharpening_adds_twice_what_a_slight_blur_takes_away():
+    preprocessing = Preprocessing(size=32)
+    image = (picture(48, 32) // 4 + 96).astype(np.uint8)  # no value reaches an end of the range
+    details = image - blur(image, 1 / 64).astype(float)
+    assert np.abs(preprocessing.sharpen(image, 0.5) - (image + details)).max() <= 1
+    np.testing.assert_array_equal(preprocessing.sharpen(image, -0.5), blur(image, 1 / 64))
+    np.testing.assert_array_equal(preprocessing.sharpen(image, -1), blur(image, 1 / 32))
+
+
+def test_blur_has_the_deviation_asked_for_of_the_height():
+    image = np.zeros((100, 61, 3), np.uint8)
+    image[50, 30] = 255
+    assert (blur(image, 0) == image).all()
+    image[48:53, 28:33] = 255
+    for axis, size in ((0, 100), (1, 61)):
+        spread = blur(image, 0.05).astype(float)[..., 0].sum(axis=1 - axis)
+        places = np.arange(size)
+        mean = (spread * places).sum() / spread.sum()
+        variance = (spread * (places - mean) ** 2).sum() / spread.sum()
+        assert variance == pytest.approx(5**2 + 2, rel=0.1)  # of the blur, and of the square of five pixels
+
+
+def test_a_tall_crop_warps_as_it_fits():
+    preprocessing = Preprocessing(size=48)
+    for shape in ((90, 30), (30, 90), (120, 40)):
+        smooth = picture(*shape, smooth=True)
+        assert np.abs(preprocessing.warp(smooth, IDENTITY).astype(int) - preprocessing.fit(smooth)).max() <= 3
+    noise = picture(200, 12)  # shrinks, though it is narrow: over area, which leaves little of noise
+    assert preprocessing.warp(noise, IDENTITY).std() == pytest.approx(preprocessing.fit(noise).std(), rel=0.05)
+
+
+def test_the_mirrored_view_has_mirrored_landmarks():
+    images = Preprocessing(size=16)([picture(16, 16)])
+    shift = np.array([0.1, 0.0], np.float32)
+    points = MEAN_LANDMARKS[None] + shift
+    seen = []
+
+    def network(images: np.ndarray, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        seen.append(inputs["landmarks"])
+        return [images[:, 0, 0, :1]]
+
+    Preprocessing(size=16, mirror=True).average_views(network, images, {"landmarks": points})
+    np.testing.assert_array_equal(seen[0], points)
+    # the mean face is its own mirror image, so only the shift turns round
+    np.testing.assert_allclose(seen[1], MEAN_LANDMARKS[None] - shift, atol=1e-6)
 
 
 @pytest.mark.parametrize("mirror", [False, True])
