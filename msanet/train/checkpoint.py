@@ -15,7 +15,7 @@ from msanet import weights
 from msanet.errors import InputError
 from msanet.methods import Method
 
-KEY = "run"
+RUN_KEY = "run"
 
 
 def save_checkpoint(
@@ -51,7 +51,7 @@ def save_checkpoint(
         tensors[f"state/{name}"] = own.pop(name)
     own["optimizer"] = {"groups": kept["param_groups"], "rest": rest}
     own["numpy"] = [numpy_state[0], *numpy_state[2:]]
-    weights.save_tensors(path, tensors, {KEY: json.dumps(own)})
+    weights.save_tensors(path, tensors, {RUN_KEY: json.dumps(own)})
 
 
 class Checkpoint:
@@ -70,7 +70,7 @@ class Checkpoint:
     def __init__(self, path: Path) -> None:
         self.tensors, texts = weights.load_tensors(path)
         try:
-            self.state: dict[str, Any] = json.loads(texts[KEY])
+            self.state: dict[str, Any] = json.loads(texts[RUN_KEY])
             self.optimizer = self.state.pop("optimizer")
             self.numpy = self.state.pop("numpy")
         except (KeyError, TypeError, ValueError):

@@ -131,7 +131,7 @@ class _Sum(torch.autograd.Function):
 def share_statistics(module: nn.Module, device: torch.device) -> nn.Module:
     """The module with every BatchNorm's statistics taken over all processes."""
     if device.type == "cuda":
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
         return converted
     for name, child in module.named_children():
         if isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d)) and child.track_running_stats:
