@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from msanet.cli.show import clock, echo, json_text, note, print_rows, say, with_progress
-from msanet.errors import InputError
+from msanet.errors import InputError, missing
 from msanet.files import listing, printable
 
 if TYPE_CHECKING:
@@ -214,17 +215,18 @@ def _files(inputs: list[str], output: Path | None) -> Files:
     from msanet.images import picture_suffixes
     from msanet.video.frames import VIDEO_SUFFIXES, is_video
 
-    files, suffixes = Files(), picture_suffixes()
+    files, pictures = Files(), picture_suffixes()
+    videos = VIDEO_SUFFIXES if find_spec("av") is not None else frozenset()
     seen: set[str] = set()
     for item in inputs:
         folder = os.path.isdir(item)
         left_out: Counter[str] = Counter()
-        before = len(seen)
-        for path in listing(item, output) if folder else [item]:
+        found = listing(item, output) if folder else [item]
+        for path in found:
             ending = os.path.splitext(path)[1].lower()
             key = os.path.abspath(path)
-            moves = ending in VIDEO_SUFFIXES if folder else is_video(path)
-            if folder and not moves and ending not in suffixes:
+            moves = ending in videos if folder else is_video(path)
+            if folder and not moves and ending not in pictures:
                 left_out[ending or "without ending"] += 1
             elif key not in seen:
                 seen.add(key)
@@ -233,19 +235,22 @@ def _files(inputs: list[str], output: Path | None) -> Files:
                 else:
                     files.pictures[path] = os.path.relpath(path, item) if folder else os.path.basename(path)
         if left_out:
-            say(_left_out(item, left_out))
-        if folder and len(seen) == before:
+            unread = {"av": VIDEO_SUFFIXES - videos, "pillow_heif": {".heic", ".heif"}}
+            say(_left_out(item, left_out, [name for name, endings in unread.items() if endings & left_out.keys()]))
+        if folder and left_out.total() == len(found):
             files.failures.append(f"{item} holds no pictures or videos: name another folder")
     return files
 
 
-def _left_out(folder: str, endings: Counter[str]) -> str:
-    """37 files left out of photos: 30 .heic, 7 .txt."""
+def _left_out(folder: str, endings: Counter[str], modules: list[str]) -> str:
+    """37 files left out of photos: 30 .heic, 7 .txt; and how to read them, where a library is missing."""
     number = endings.total()
-    named = [f"{count:,} {ending}" for ending, count in endings.most_common(NAMED)]
-    rest = number - sum(count for _, count in endings.most_common(NAMED))
+    most = endings.most_common(NAMED)
+    named = [f"{count:,} {ending}" for ending, count in most]
+    rest = number - sum(count for _, count in most)
     named += [f"{rest:,} others"] if rest else []
-    return f"{number:,} file{'s' if number > 1 else ''} left out of {folder}: {', '.join(named)}"
+    sentence = f"{number:,} file{'s' if number > 1 else ''} left out of {folder}: {', '.join(named)}"
+    return "; ".join([sentence, *map(missing, modules)])
 
 
 def _refuse(what: str, applies: bool, given: dict[str, bool]) -> None:

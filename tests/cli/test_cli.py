@@ -552,6 +552,18 @@ def test_a_folder_has_pictures_and_videos_and_says_what_else(run, clip, photo, w
     assert {name: (output / name).read_bytes() for name in names_in(output)} == before
 
 
+def test_what_a_missing_library_leaves_out_is_said(run, photo, monkeypatch):
+    for module in ("av", "pillow_heif"):
+        monkeypatch.setitem(sys.modules, module, None)
+    for name in ("a.mov", "b.heic", "c.heic", *(f"d.x{number}" for number in range(6))):
+        photo.with_name(name).touch()
+    code, output, errors = run("recognize", photo.parent, photo.parent)
+    assert (code, len(output.splitlines())) == (0, 2)
+    said = f"msanet: 9 files left out of {photo.parent}: 2 .heic, 1 .mov, 1 .x0, 1 .x1, 1 .x2, 3 others; this needs av"
+    assert errors.startswith(said)
+    assert "pip install 'msanet[heif]'" in errors
+
+
 def test_one_unexpected_error_does_not_end_the_other_videos(run, clip, tmp_path, monkeypatch):
     other = tmp_path / "other.mp4"
     other.write_bytes(clip.read_bytes())
