@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,11 @@ from msanet.errors import InputError
 from msanet.labels import expressions_for, restrict
 from msanet.measure.predict import Model
 from msanet.measure.scores import Report, score
-from msanet.preprocessing import softmax
+from msanet.model import Metadata
+from msanet.preprocessing import Preprocessing, softmax
+
+NAMED = 10
+"""Labels of a set that a message names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +56,11 @@ def evaluate(
     subset: str | None = None,
     classes: int | None = None,
     *,
+    options: Mapping[str, Any] | None = None,
     workers: int = 2,
 ) -> Report:
     """Score trained weights on a labelled data set: the report of `examine`."""
-    return examine(model, source, split, subset, classes, workers=workers).report
+    return examine(model, source, split, subset, classes, options=options, workers=workers).report
 
 
 def examine(
@@ -64,6 +70,7 @@ def examine(
     subset: str | None = None,
     classes: int | None = None,
     *,
+    options: Mapping[str, Any] | None = None,
     workers: int = 2,
 ) -> Evaluation:
     """Score trained weights on a labelled data set, and keep what they say of each picture.
@@ -75,46 +82,71 @@ def examine(
     Args:
         model: a shipped model's name, a .safetensors file (run by PyTorch) or an .onnx file (run by onnxruntime).
         source: NAME:DIR of the data set.
-        split: "train", "validation" or "test".
+        split: "train", "validation" or "test". On the data set that the model was trained on, the first two share the
+            pictures as they did in training, see `held_out`.
         subset: "pose30", "pose45" or "occlusion" of the test split alone; None: the whole split, and beside the whole
             test split all subsets whose lists are there, each also by its list's own labels.
         classes: 7 leaves contempt out of pictures and answers; None: as many as data set and model tell apart.
+        options: named arguments of the data set's reader, such as protocol="top"; subsets, whose lists have a protocol
+            of their own, are left out then.
         workers: loading processes.
 
     Raises:
         InputError: the model or the data cannot be used.
     """
     name, reader, _ = data.parse(source)
+    asked = Model(model)
+    given = dict(options or {})
+    chosen = {**(held_out(asked.metadata, source) if split != "test" else {}), **given}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
-        samples = data.read(source, split, subset)
+        samples = data.read(source, split, subset, **chosen)
     for warning in caught:
         warnings.warn(warning.message, stacklevel=2)
     noted = [str(warning.message) for warning in caught if issubclass(warning.category, DataWarning)]
-    asked = Model(model)
+    known_labels = asked.metadata.expressions
     told = data.labels_of(source, samples) if classes is None else expressions_for(classes)
-    labels = tuple(label for label in asked.metadata.expressions if label in told)
+    labels = tuple(label for label in known_labels if label in told)
     known = [sample for sample in samples if sample.label in labels]
     if not known or len(labels) < 2:
-        raise InputError(f"{source}, {split} split: no picture shows a label that the model knows")
-    words = [f"{name}, {split} split{f', subset {subset}' if subset else ''}, {reader.protocol}"]
-    ignored = [label for label in asked.metadata.expressions if label not in told]
+        raise InputError(
+            f"{source}, {split} split: its labels ({_listed(told)}) and the model's ({_listed(known_labels)}) do not "
+            "have two in common: evaluate on a data set of the model's labels"
+        )
+    words = [f"{name}, {split} split{f', subset {subset}' if subset else ''}, {_protocol(reader.protocol, chosen)}"]
+    ignored = [label for label in known_labels if label not in told]
     if ignored:
         words.append(f"the model's {', '.join(ignored)} left out and the rest normalised")
     if len(known) < len(samples):
         words.append(f"{len(samples) - len(known)} pictures of other labels than the model's are left out")
-    known = aligned(known, asked.metadata.preprocessing, workers)
-    if asked.metadata.preprocessing.align:
-        words.append(alignment_of(known))
+    preprocessing = asked.metadata.preprocessing
+    known = aligned(known, preprocessing, workers)
+    words += [*alignment_words(known, preprocessing), *noted]
     probabilities = restrict(
         softmax(asked.logits(known, workers), asked.metadata.temperature), asked.metadata.expressions, labels
     )
-    targets = targets_of(known, labels)
-    report = score(probabilities, targets, labels, "; ".join([*words, *noted]), asked.name)
+    facts = {"data": name, "split": split, "options": chosen, **alignment_counts(known, preprocessing)}
+    report = score(
+        probabilities, targets_of(known, labels), labels, "; ".join(words), asked.name, subset=subset, **facts
+    )
     evaluation = Evaluation(asked, source, known, probabilities, report)
-    if split == "test" and subset is None:
+    if split == "test" and subset is None and not given:
         evaluation = replace(evaluation, report=replace(report, subsets=score_subsets(evaluation)))
     return evaluation
+
+
+def held_out(metadata: Metadata, source: str) -> dict[str, Any]:
+    """Options of the data set's reader by which a model's training held out its validation pictures.
+
+    They stand in the recipe that travels with the weights. {} where it was trained on another data set, or does not
+    say; without them, pictures of its training would be taken for validation.
+    """
+    name, reader, _ = data.parse(source)
+    recipe = metadata.training.get("recipe")
+    options = recipe.get("data") if isinstance(recipe, Mapping) else None
+    if metadata.training.get("data") != name or not isinstance(options, Mapping):
+        return {}
+    return {option: options[option] for option in reader.held_out if option in options}
 
 
 def score_subsets(evaluation: Evaluation) -> dict[str, Report]:
@@ -123,7 +155,7 @@ def score_subsets(evaluation: Evaluation) -> dict[str, Report]:
     A list that cannot be read is left out with a warning.
     """
     name, reader, root = data.parse(evaluation.source)
-    labels = evaluation.report.labels
+    whole, preprocessing = evaluation.report, evaluation.model.metadata.preprocessing
     places = {sample.path: place for place, sample in enumerate(evaluation.samples)}
     reports = {}
     for subset in data.subsets_of(evaluation.source):
@@ -134,20 +166,48 @@ def score_subsets(evaluation: Evaluation) -> dict[str, Report]:
             except InputError as error:
                 warnings.warn(f"{subset} is left out: {error}", stacklevel=3)
                 break
-            samples = [item for item in listed if item.path in places and item.label in labels]
+            samples = [item for item in listed if item.path in places and item.label in whole.labels]
             if not samples:
                 break
             chosen = [places[sample.path] for sample in samples]
-            words = f"{name}, test split, subset {subset}, {reader.protocol}"
-            if evaluation.model.metadata.preprocessing.align:
-                words = f"{words}; {alignment_of([evaluation.samples[place] for place in chosen])}"
-            title, words = (f"{subset}, labels of the list", f"labels of the list; {words}") if own else (subset, words)
-            rows = evaluation.probabilities[chosen]
-            reports[title] = score(rows, targets_of(samples, labels), labels, words, evaluation.report.model)
+            seen = [evaluation.samples[place] for place in chosen]
+            words = [f"{name}, test split, subset {subset}, {reader.protocol}", *alignment_words(seen, preprocessing)]
+            reports[f"{subset}, labels of the list" if own else subset] = score(
+                evaluation.probabilities[chosen],
+                targets_of(samples, whole.labels),
+                whole.labels,
+                "; ".join(["labels of the list", *words] if own else words),
+                whole.model,
+                data=name,
+                split="test",
+                subset=subset,
+                own_labels=own,
+                **alignment_counts(seen, preprocessing),
+            )
     return reports
 
 
-def alignment_of(samples: Sequence[Sample]) -> str:
-    """What a protocol says of crops that `aligned` has seen."""
-    unseen = sum(not sample.placement for sample in samples)
-    return f"each crop aligned by the face detector, {unseen} without a face as they are"
+def alignment_counts(samples: Sequence[Sample], preprocessing: Preprocessing) -> dict[str, int]:
+    """The fields of a report about crops that `aligned` has seen."""
+    found = sum(bool(sample.placement) for sample in samples)
+    return {"aligned": found, "without_face": len(samples) - found if preprocessing.align else 0}
+
+
+def alignment_words(samples: Sequence[Sample], preprocessing: Preprocessing) -> list[str]:
+    """What a protocol says of crops that `aligned` has seen; nothing where they are not aligned."""
+    if not preprocessing.align:
+        return []
+    unseen = alignment_counts(samples, preprocessing)["without_face"]
+    return [f"each crop aligned by the face detector, {unseen} without a face as they are"]
+
+
+def _protocol(usual: str, options: Mapping[str, Any]) -> str:
+    """Which pictures count, in words; an option "protocol" takes the place of the usual one."""
+    changed = ", ".join(f"{name}={value}" for name, value in options.items())
+    if not changed:
+        return usual
+    return f"read with {changed}" if "protocol" in options else f"{usual}, read with {changed}"
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:NAMED]) + (", ..." if len(labels) > NAMED else "")

@@ -15,7 +15,7 @@ import numpy as np
 from msanet.errors import InputError, require
 from msanet.files import replacing
 from msanet.measure.calibration import calibration_error
-from msanet.measure.intervals import RESAMPLES, TAIL
+from msanet.measure.intervals import combined, ends, resample, wilson
 
 MEASURE_TITLES = {"accuracy": "Accuracy", "average_accuracy": "Average accuracy", "macro_f1": "Macro F1"}
 
@@ -32,15 +32,15 @@ def measures(confusion: np.ndarray) -> dict[str, np.ndarray]:
     Returns:
         name -> float64 [...], in 0..1.
     """
-    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    correct = np.diagonal(confusion, axis1=-2, axis2=-1)
     pictures = confusion.sum(axis=-1)
-    answers = confusion.sum(axis=-2)
+    predicted = confusion.sum(axis=-2)
     classes = (pictures > 0).sum(axis=-1)
-    # Where a class has no pictures, `right` is 0: it adds nothing to either sum, and `classes` does not count it.
-    recall = right / np.maximum(pictures, 1)
-    f1 = 2 * right / np.maximum(pictures + answers, 1)
+    # Where a class has no pictures, `correct` is 0: it adds nothing to either sum, and `classes` does not count it.
+    recall = correct / np.maximum(pictures, 1)
+    f1 = 2 * correct / np.maximum(pictures + predicted, 1)
     return {
-        "accuracy": right.sum(axis=-1) / pictures.sum(axis=-1),
+        "accuracy": correct.sum(axis=-1) / pictures.sum(axis=-1),
         "average_accuracy": recall.sum(axis=-1) / classes,
         "macro_f1": f1.sum(axis=-1) / classes,
     }
@@ -53,9 +53,16 @@ class Report:
     Args:
         labels: names of the K classes.
         confusion: int64 [K, K], number of pictures, rows true, columns predicted.
-        protocol: which pictures were scored, and how, in words.
+        protocol: which pictures were scored, and how, in words for people; programs read the fields below.
         model: name or file of the weights.
         calibration_error: expected calibration error in 0..1, None where probabilities were not at hand.
+        data: name of the data set; "": unknown.
+        split: "train", "validation" or "test"; "": unknown.
+        subset: name of the part of the split; None: the whole.
+        own_labels: scored by the labels of the subset's list, not by the data set's.
+        options: of the data set's reader, where they were not its defaults.
+        aligned: pictures that were cut anew along the face that the detector found.
+        without_face: pictures in which it found none, left as they are. Both are 0 where the model does not align.
         subsets: name -> report, of parts of these pictures.
 
     Raises:
@@ -67,6 +74,13 @@ class Report:
     protocol: str = ""
     model: str = ""
     calibration_error: float | None = None
+    data: str = ""
+    split: str = ""
+    subset: str | None = None
+    own_labels: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    aligned: int = 0
+    without_face: int = 0
     subsets: Mapping[str, Report] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -87,7 +101,7 @@ class Report:
 
     @property
     def accuracy(self) -> float:
-        """Share of the pictures that are named rightly."""
+        """Share of the pictures that are predicted correctly."""
         return float(measures(self.confusion)["accuracy"])
 
     @property
@@ -102,55 +116,63 @@ class Report:
 
     @property
     def recall(self) -> np.ndarray:
-        """float64 [K]: of the pictures of a class, the share named so; NaN for a class without pictures."""
+        """float64 [K]: of the pictures of a class, the share predicted so; NaN for a class without pictures."""
         with np.errstate(invalid="ignore"):
             return np.asarray(np.diagonal(self.confusion) / self.confusion.sum(axis=1))
 
     @property
     def precision(self) -> np.ndarray:
-        """float64 [K]: of the pictures named so, the share that belongs to the class; NaN where none was."""
+        """float64 [K]: of the pictures predicted so, the share that belongs to the class; NaN where none was."""
         with np.errstate(invalid="ignore"):
             return np.asarray(np.diagonal(self.confusion) / self.confusion.sum(axis=0))
 
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap intervals (low, high) of accuracy, average accuracy and macro F1."""
-        return {
-            name: (float(np.quantile(values, TAIL)), float(np.quantile(values, 1 - TAIL)))
-            for name, values in measures(self._resamples).items()
-        }
+        """95 % intervals (low, high) of accuracy, average accuracy and macro F1, see `msanet.measure.intervals`."""
+        found = {}
+        shown = self.pictures > 0
+        recalls, shares = self.recall[shown], self.pictures[shown] / self.num_pictures
+        drawn = measures(self._resamples)
+        for name, value in measures(self.confusion).items():
+            low, high = ends(drawn[name])
+            if np.isin(recalls, (0, 1)).all():  # no resample differs
+                weights = shares if name == "accuracy" else 1 / len(recalls)
+                low, high = combined(float(value), recalls, self.class_intervals["recall"][shown], weights)
+            found[name] = (float(low), float(high))
+        return found
 
     @cached_property
     def class_intervals(self) -> dict[str, np.ndarray]:
-        """95 % bootstrap intervals of "recall" and "precision", float64 [K, 2]; NaN where the value does not exist."""
-        right = np.diagonal(self._resamples, axis1=1, axis2=2)
-        with np.errstate(invalid="ignore"):
-            shares = {"recall": right / self._resamples.sum(axis=2), "precision": right / self._resamples.sum(axis=1)}
-        # A resample without a picture of the class says nothing of its recall.
-        exists = {"recall": self.confusion.sum(axis=1) > 0, "precision": self.confusion.sum(axis=0) > 0}
-        intervals = {name: np.full((len(self.labels), 2), np.nan) for name in shares}
-        for name, values in shares.items():
-            ends = np.nanquantile(values[:, exists[name]], [TAIL, 1 - TAIL], axis=0)
-            intervals[name][exists[name]] = ends.T
-        return intervals
+        """95 % intervals, Wilson's, of "recall" and "precision", float64 [K, 2]; NaN where the value does not exist."""
+        correct = np.diagonal(self.confusion)
+        return {
+            name: np.array(
+                [wilson(*pair) if pair[1] else (np.nan, np.nan) for pair in zip(correct, numbers, strict=True)]
+            )
+            for name, numbers in (("recall", self.pictures), ("precision", self.confusion.sum(axis=0)))
+        }
 
     @cached_property
     def _resamples(self) -> np.ndarray:
-        """int64 [RESAMPLES, K, K], confusion matrices of as many pictures drawn with replacement."""
-        # Drawing N pictures with replacement and counting (true, predicted) is one multinomial draw over the K*K cells
-        # of the confusion matrix. All scores depend on these counts alone, so no picture need be drawn.
-        draws = np.random.default_rng(0).multinomial(
-            self.num_pictures, self.confusion.ravel() / self.num_pictures, size=RESAMPLES
-        )
-        return draws.reshape(RESAMPLES, *self.confusion.shape)
+        """int64 [RESAMPLES, K, K], confusion matrices of as many pictures of each class."""
+        strata = np.arange(len(self.labels)).repeat(len(self.labels))
+        draws = resample(self.confusion.ravel(), strata, np.random.default_rng(0))
+        return draws.reshape(-1, *self.confusion.shape)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain lists, numbers and strings, for JSON; scores in 0..1, None where one does not exist."""
         scores = {name: float(value) for name, value in measures(self.confusion).items()}
         return {
             "model": self.model,
+            "data": self.data,
+            "split": self.split,
+            "subset": self.subset,
+            "own_labels": self.own_labels,
+            "options": dict(self.options),
             "protocol": self.protocol,
             "num_pictures": self.num_pictures,
+            "aligned": self.aligned,
+            "without_face": self.without_face,
             **scores,
             "intervals": {name: list(interval) for name, interval in self.intervals.items()},
             "calibration_error": self.calibration_error,
@@ -282,7 +304,12 @@ class Report:
 
 
 def score(
-    probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str], protocol: str = "", model: str = ""
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    labels: Sequence[str],
+    protocol: str = "",
+    model: str = "",
+    **facts: Any,
 ) -> Report:
     """Compare predictions with labels.
 
@@ -292,6 +319,7 @@ def score(
         labels: names of the K classes.
         protocol: which pictures these are, in words.
         model: name or file of the weights.
+        facts: further fields of the report: data, split, subset, ...
 
     Raises:
         InputError: N is 0.
@@ -308,7 +336,7 @@ def score(
     cells = np.bincount(targets.astype(np.int64) * num_classes + predicted, minlength=num_classes**2)
     confusion = cells.reshape(num_classes, num_classes)
     error = calibration_error(probabilities, targets) if len(targets) else None
-    return Report(tuple(labels), confusion, protocol, model, error)
+    return Report(tuple(labels), confusion, protocol, model, error, **facts)
 
 
 def _percent(value: float) -> str:

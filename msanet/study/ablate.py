@@ -82,7 +82,7 @@ class Ablation:
                 if other not in names:
                     raise InputError(f"row {row.name} is compared with {other}, which is not a row: name one of them")
         common = load_recipe(recipe, settings)
-        self.recipe_name = str(recipe)
+        self.recipe_name, self.settings = str(recipe), tuple(settings)
         self.cells: dict[str, list[Cell]] = {}
         for row in rows:
             own = json.dumps(fitting_arguments(row.network, common.network))
@@ -248,7 +248,13 @@ class Ablation:
             for result in results.values()
             for name in result.sets
         }
-        return {"data": self.data, "recipe": self.recipe_name, "pictures": pictures, "rows": rows}
+        return {
+            "data": self.data,
+            "recipe": self.recipe_name,
+            "settings": list(self.settings),
+            "pictures": pictures,
+            "rows": rows,
+        }
 
     def save(self) -> None:
         """Write ablation.json, ablation.md and ablation.png, each whole or not at all.

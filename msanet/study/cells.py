@@ -126,8 +126,8 @@ class CellResult:
     sets: Mapping[str, np.ndarray]
 
     @property
-    def right(self) -> np.ndarray:
-        """bool [N], which pictures are named rightly."""
+    def correct(self) -> np.ndarray:
+        """bool [N], which pictures are predicted correctly."""
         return np.asarray(self.probabilities.argmax(axis=1) == self.targets)
 
     def scores(self, name: str) -> dict[str, float]:

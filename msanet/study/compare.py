@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -16,10 +15,12 @@ from msanet.errors import InputError
 from msanet.files import replacing
 from msanet.model import METADATA_KEY
 from msanet.study.cells import MEASURES, SET_TITLES
-from msanet.study.tables import table
+from msanet.study.tables import recipe_of, table
 
 MEASURED = "measured here"
 FILES = ("report.json", "ablation.json")
+REPORT_FIELDS = {"confusion", "labels", "model", "data", "split", "subset", "own_labels", "options", "intervals"}
+ABLATION_FIELDS = {"rows", "data", "recipe", "settings"}
 
 
 def compare(name: str, results: Sequence[Path] = ()) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def compare(name: str, results: Sequence[Path] = ()) -> dict[str, Any]:
     """
     if name not in data.READERS:
         raise InputError(f"there is no data set {name!r}: choose one of {', '.join(data.READERS)}")
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    rows: dict[tuple[str, int, str], dict[str, Any]] = {}
     changes: list[dict[str, Any]] = []
     for report in shipped_reports():
         add_report(rows, name, report)
@@ -74,28 +75,32 @@ def result_files(paths: Sequence[Path]) -> Iterator[Path]:
 def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if {"confusion", "protocol", "labels"} <= set(content) or {"rows", "data", "recipe"} <= set(content):
-            return dict(content)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): give another file") from None
-    except (ValueError, TypeError):
-        pass
-    raise InputError(f"{path} is neither a report.json nor an ablation.json of msanet: give one of these")
+    except ValueError:  # no JSON, or no UTF-8
+        content = None
+    if isinstance(content, dict) and any(set(content) >= fields for fields in (REPORT_FIELDS, ABLATION_FIELDS)):
+        return content
+    raise InputError(f"{path} is neither a report.json nor an ablation.json of msanet: give what this version writes")
 
 
-def add_report(rows: dict[tuple[str, int], dict[str, Any]], name: str, report: Mapping[str, Any]) -> None:
+def add_report(rows: dict[tuple[str, int, str], dict[str, Any]], name: str, report: Mapping[str, Any]) -> None:
     """Put a report of the data set's test split or of a subset, and the reports in it, into the row of its model.
 
-    Subsets scored by their lists' own labels have another protocol, and are left out.
+    Subsets scored by their lists' own labels have another protocol, and are left out. Other options of the reader make
+    a row of their own.
     """
     for part in report.get("subsets", {}).values():
         add_report(rows, name, part)
-    match = re.match(r"(?P<data>\w+), test split(, subset (?P<subset>\w+))?", report["protocol"])
-    if match is None or match["data"] != name:
+    if report["data"] != name or report["split"] != "test" or report["own_labels"]:
         return
-    key = (report["model"], len(report["labels"]))
-    row = rows.setdefault(key, {"system": key[0], "classes": key[1], "from": MEASURED, "scores": {}, "note": ""})
-    row["scores"][match["subset"] or "test"] = {
+    options = ", ".join(f"{option}={value}" for option, value in report["options"].items())
+    system, classes = report["model"], len(report["labels"])
+    row = rows.setdefault(
+        (system, classes, options),
+        {"system": system, "classes": classes, "from": MEASURED, "scores": {}, "note": options},
+    )
+    row["scores"][report["subset"] or "test"] = {
         measure: {
             "value": 100 * report[measure],
             "interval": [100 * end for end in report["intervals"][measure]],
@@ -104,7 +109,9 @@ def add_report(rows: dict[tuple[str, int], dict[str, Any]], name: str, report: M
     }
 
 
-def from_ablation(report: Mapping[str, Any]) -> tuple[dict[tuple[str, int], dict[str, Any]], list[dict[str, Any]]]:
+def from_ablation(
+    report: Mapping[str, Any],
+) -> tuple[dict[tuple[str, int, str], dict[str, Any]], list[dict[str, Any]]]:
     """Rows and differences of an ablation.json."""
     rows, changes = {}, []
     for row in report["rows"]:
@@ -112,7 +119,8 @@ def from_ablation(report: Mapping[str, Any]) -> tuple[dict[tuple[str, int], dict
         if not number:
             continue
         system = f"{row['name']} (ablation)"
-        rows[system, row["classes"]] = {
+        note = f"recipe {recipe_of(report)}, {number} seed{'s' if number > 1 else ''}"
+        rows[system, row["classes"], note] = {
             "system": system,
             "classes": row["classes"],
             "from": MEASURED,
@@ -120,7 +128,7 @@ def from_ablation(report: Mapping[str, Any]) -> tuple[dict[tuple[str, int], dict
                 part: {measure: in_hundreds(measures[measure]) | {"seeds": number} for measure in MEASURES}
                 for part, measures in row["scores"].items()
             },
-            "note": f"recipe {report['recipe']}, {number} seed{'s' if number > 1 else ''}",
+            "note": note,
         }
         for other, parts in row["differences"].items():
             scores = {}

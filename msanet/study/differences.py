@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from msanet.measure.intervals import RESAMPLES, TAIL
+from msanet.measure.intervals import RESAMPLES, ends, resample
 from msanet.study.cells import MEASURES, SET_TITLES, CellResult
 
 
@@ -48,32 +48,29 @@ def differences(results: Sequence[CellResult], others: Sequence[CellResult]) -> 
     ):
         warnings.warn("rows that were scored on different pictures are not compared", stacklevel=2)
         return {}
-    right = [np.stack([result.right for result in part]) for part in (results, others)]
-    return {
-        name: paired_difference(targets[sets[name]], right[0][:, sets[name]], right[1][:, sets[name]]) for name in names
-    }
+    first, second = (np.stack([result.correct for result in part]) for part in (results, others))
+    return {name: paired_difference(targets[sets[name]], first[:, sets[name]], second[:, sets[name]]) for name in names}
 
 
 def paired_difference(targets: np.ndarray, first: np.ndarray, second: np.ndarray) -> dict[str, list[float]]:
-    """How much better one row names pictures than another, with a 95 % bootstrap interval.
+    """How much better one row predicts than another, with a 95 % bootstrap interval.
 
-    A row's score is the mean over its seeds. A resample draws pictures with replacement, the same for both rows, and
-    for each row as many of its seeds as it has, with replacement too: the interval covers both the choice of test
-    pictures and that of seeds, the latter as far as so few can tell. (A bootstrap of n seeds gives (n - 1) / n of
-    their variance: two thirds for three, nothing for one.)
+    A row's score is the mean over its seeds. A resample draws pictures with replacement within each true class (see
+    `msanet.measure.intervals` for why), the same for both rows, and for each row as many of its seeds as it has, with
+    replacement too: the interval covers both the choice of test pictures and that of seeds, the latter as far as so few
+    can tell. (A bootstrap of n seeds gives (n - 1) / n of their variance: two thirds for three, nothing for one.)
 
     Args:
         targets: int64 [N], true classes.
-        first, second: bool [S, N], which pictures the networks of each row's S seeds name rightly.
+        first, second: bool [S, N], which pictures the networks of each row's S seeds predict correctly.
 
     Returns:
         Measure -> [difference, lower end, upper end], in -1..1.
     """
-    # Pictures of one class that the same networks name rightly are alike, so a resample is one multinomial draw over
-    # the kinds of pictures.
+    # Pictures of one class that the same networks predict correctly are alike: one kind.
     kinds, counts = np.unique(np.vstack([targets[None], first, second]), axis=1, return_counts=True)
     rng = np.random.default_rng(0)
-    draws = rng.multinomial(len(targets), counts / len(targets), size=RESAMPLES)
+    draws = resample(counts, kinds[0], rng)
     seeds = [rng.integers(len(part), size=(RESAMPLES, len(part))) for part in (first, second)]
     found = {}
     for measure in MEASURES:
@@ -84,8 +81,7 @@ def paired_difference(targets: np.ndarray, first: np.ndarray, second: np.ndarray
             for scores, places in zip(np.split(drawn, [len(first)], axis=1), seeds, strict=True)
         )
         difference = exact[0, : len(first)].mean() - exact[0, len(first) :].mean()
-        ends = np.quantile(one - other, [TAIL, 1 - TAIL])
-        found[measure] = [float(difference), *ends.tolist()]
+        found[measure] = [float(difference), *ends(one - other).tolist()]
     return found
 
 
@@ -94,16 +90,15 @@ def seed_scores(measure: str, kinds: np.ndarray, draws: np.ndarray) -> np.ndarra
 
     Args:
         measure: "accuracy" or "average_accuracy".
-        kinds: int64 [1 + S, U], of each kind of picture the class, and whether each of S networks names it rightly.
-        draws: int64 [R, U], how often each kind is in each resample.
+        kinds: int64 [1 + S, U], of each kind of picture the class, and which of S networks predict it correctly.
+        draws: int64 [R, U], how often each kind is in each resample; every class is in each.
 
     Returns:
-        float64 [R, S]; classes that a resample does not hold are left out of its average.
+        float64 [R, S].
     """
     classes = kinds[0] if measure == "average_accuracy" else np.zeros_like(kinds[0])
     recalls = []
     for label in np.unique(classes):
         pictures = draws[:, classes == label]
-        with np.errstate(invalid="ignore"):
-            recalls.append(pictures @ kinds[1:, classes == label].T / pictures.sum(axis=1, keepdims=True))
-    return np.asarray(np.nanmean(recalls, axis=0))
+        recalls.append(pictures @ kinds[1:, classes == label].T / pictures.sum(axis=1, keepdims=True))
+    return np.asarray(np.mean(recalls, axis=0))

@@ -33,10 +33,10 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         "# Ablation",
         "",
         f"- Data: {report['data']}; pictures: {pictures}",
-        f"- Recipe: {report['recipe']}, changed by each row's settings; weights of the best epoch on validation",
+        f"- Recipe: {recipe_of(report)}, changed by each row's settings; weights of the best epoch on validation",
         "- ± is the standard deviation over the seeds; a row without it has one seed",
-        f"- Intervals: {100 * LEVEL:.0f} %, paired bootstrap over test pictures and seeds ({RESAMPLES:,} resamples); "
-        "where a row has one seed, the interval does not cover its choice",
+        f"- Intervals: {100 * LEVEL:.0f} %, paired bootstrap over seeds and, within each true class, test pictures "
+        f"({RESAMPLES:,} resamples); where a row has one seed, the interval does not cover its choice",
         *([f"- Seeds not finished: {'; '.join(waiting)}"] if waiting else []),
         "",
         *table(("Row", "Network", "Settings", "Maps", "Parameters", "Multiply-adds", "Minutes, fastest run"), costs),
@@ -57,6 +57,11 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         if compared:
             lines += ["", f"## Difference in {title.lower()}, points", "", *table(("Row", "Against", *heads), compared)]
     return "\n".join([*lines, ""])
+
+
+def recipe_of(report: Mapping[str, Any]) -> str:
+    """The recipe of all rows, in words."""
+    return f"{report['recipe']} with {', '.join(report['settings'])}" if report["settings"] else str(report["recipe"])
 
 
 def in_percent(scores: Mapping[str, Any] | None, measure: str) -> str:

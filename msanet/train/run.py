@@ -36,6 +36,7 @@ from msanet.data.sampling import EpochSampler
 from msanet.errors import InputError
 from msanet.files import replacing
 from msanet.measure.calibration import fit_temperature
+from msanet.measure.evaluate import alignment_counts
 from msanet.measure.predict import predict
 from msanet.measure.scores import MEASURE_TITLES, Report, score
 from msanet.methods import Context, create_method
@@ -482,8 +483,10 @@ class Run:
         self.temperature = fit_temperature(logits, targets)
         probabilities = softmax(logits, self.temperature)
         crops = ", each crop aligned" if self.recipe.preprocessing.align else ""
-        protocol = f"{self.source.partition(':')[0]} validation split, {len(samples)} pictures{crops}"
-        self.report = score(probabilities, targets, self.labels, protocol, self.output.name)
+        name = self.source.partition(":")[0]
+        protocol = f"{name} validation split, {len(samples)} pictures{crops}"
+        facts = {"data": name, "split": "validation", **alignment_counts(samples, self.recipe.preprocessing)}
+        self.report = score(probabilities, targets, self.labels, protocol, self.output.name, **facts)
         return float(nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets)))
 
     def finish_epoch(

@@ -18,7 +18,7 @@ from msanet.cli import app as command
 from msanet.data import READERS
 from msanet.errors import InputError
 from msanet.labels import EXPRESSIONS
-from msanet.measure.scores import score
+from msanet.measure.scores import Report, score
 from msanet.study.cells import MEASURES, SET_TITLES
 from msanet.study.compare import MEASURED, compare, save, to_markdown
 
@@ -31,24 +31,20 @@ def results(tmp_path) -> Path:
     """A folder with evaluations of one model on ferplus and rafdb, and an ablation on ferplus."""
     targets = np.arange(40) % 8
     probabilities = np.eye(8, dtype=np.float32)[np.where(np.arange(40) < 30, targets, 0)]
-    for folder, protocol in (
-        ("mine/pose30", "ferplus, test split, subset pose30, all"),
-        ("mine/best", "ferplus validation split, 40 pictures"),
-        ("other", "rafdb, test split, all"),
-    ):
-        score(probabilities, targets, EXPRESSIONS, protocol, "mine").save(tmp_path / folder)
+
+    def report(model: str = "mine", pictures: int = 40, **facts: Any) -> Report:
+        facts = {"data": "ferplus", "split": "test"} | facts
+        return score(probabilities[:pictures], targets[:pictures], EXPRESSIONS, "in words", model, **facts)
+
+    report(subset="pose30").save(tmp_path / "mine" / "pose30")
+    report(split="validation").save(tmp_path / "mine" / "best")
+    report(pictures=32, options={"protocol": "top"}).save(tmp_path / "mine" / "top")
+    report(data="rafdb").save(tmp_path / "other")
     parts = {
-        "occlusion": score(probabilities, targets, EXPRESSIONS, "ferplus, test split, subset occlusion, all", "mine"),
-        "occlusion, labels of the list": score(
-            probabilities[:8],
-            targets[:8],
-            EXPRESSIONS,
-            "labels of the list; ferplus, test split, subset occlusion",
-            "mine",
-        ),
+        "occlusion": report(subset="occlusion"),
+        "occlusion, labels of the list": report(pictures=8, subset="occlusion", own_labels=True),
     }
-    report = score(probabilities, targets, EXPRESSIONS, "ferplus, test split, all", "mine")
-    replace(report, subsets=parts).save(tmp_path / "mine")
+    replace(report(), subsets=parts).save(tmp_path / "mine")
     entry = {"mean": 0.8, "deviation": None, "values": [0.8]}
     spread = {"mean": 0.75, "deviation": 0.01, "values": [0.74, 0.76]}
     row: dict[str, Any] = {"name": "one", "classes": 8, "seeds": [0, 1], "against": [], "differences": {}}
@@ -66,7 +62,7 @@ def results(tmp_path) -> Path:
     ]
     (tmp_path / "ablation").mkdir()
     (tmp_path / "ablation" / "ablation.json").write_text(
-        json.dumps({"data": "ferplus", "recipe": "ablation", "pictures": {"test": 40}, "rows": rows})
+        json.dumps({"data": "ferplus", "recipe": "ablation", "settings": [], "pictures": {"test": 40}, "rows": rows})
     )
     return tmp_path
 
@@ -120,7 +116,10 @@ def test_measured_rows_come_first_and_say_so():
 
 def test_results_of_the_data_set_are_gathered(results):
     comparison = compare("ferplus", [results])
-    rows = {row["system"]: row for row in comparison["rows"] if row["from"] == MEASURED}
+    measured = [row for row in comparison["rows"] if row["from"] == MEASURED]
+    rows = {row["system"]: row for row in measured if row["note"] != "protocol=top"}
+    (top,) = (row for row in measured if row["note"] == "protocol=top")
+    assert top["scores"]["test"]["accuracy"]["value"] == pytest.approx(100 * 30 / 32)
     assert set(rows["mine"]["scores"]) == {"test", "pose30", "occlusion"}
     for part in rows["mine"]["scores"].values():
         assert part["accuracy"]["value"] == pytest.approx(100 * 31 / 40)
@@ -156,7 +155,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
         compare("ferplus", [tmp_path])
     with pytest.raises(InputError, match="cannot be read"):
         compare("ferplus", [tmp_path / "report.json"])
-    for content in (b"", b"[]", b"3", b'{"rows": [], "data": "ferplus"}', b"\xff"):
+    for content in (b"", b"[]", b"3", b'{"rows": [], "data": "ferplus"}', b'{"confusion": [[1]]}', b"\xff"):
         (tmp_path / "report.json").write_bytes(content)
         with pytest.raises(InputError, match=r"neither a report\.json nor an ablation\.json"):
             compare("ferplus", [tmp_path])

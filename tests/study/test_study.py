@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 import yaml
 from filelock import FileLock
-from hypothesis import given
-from hypothesis import strategies as st
 
 from msanet import weights
 from msanet.cli import app as command
@@ -22,7 +20,6 @@ from msanet.measure.scores import Report, score
 from msanet.networks import count_cost, create_network, fitting_arguments
 from msanet.study.ablate import Ablation, map_sizes
 from msanet.study.cells import Row, load_rows, network_rows
-from msanet.study.differences import paired_difference
 from msanet.study.tables import to_markdown
 from msanet.train.run import Run
 from tests.conftest import TINY_RECIPE
@@ -69,18 +66,6 @@ def copy(finished, tmp_path) -> Path:
     """The finished ablation without its training runs, to be changed."""
     shutil.copytree(finished, tmp_path / "copy", ignore=shutil.ignore_patterns("runs"))
     return tmp_path / "copy"
-
-
-def tables(text: str) -> dict[str, list[list[str]]]:
-    """Markdown: heading -> its table's cells, head first."""
-    found: dict[str, list[list[str]]] = {}
-    heading = ""
-    for line in text.splitlines():
-        if line.startswith("#"):
-            heading = line.strip("# ")
-        elif line.startswith("|") and "---" not in line:
-            found.setdefault(heading, []).append([cell.strip() for cell in line.strip("|").split("|")])
-    return found
 
 
 # -- the whole way ----------------------------------------------------------------------------------------------------
@@ -283,23 +268,6 @@ def test_cells_scored_on_different_pictures_are_not_compared(copy):
 # -- the report -------------------------------------------------------------------------------------------------------
 
 
-def test_the_tables_have_a_line_for_each_row_and_say_how_many_seeds(finished):
-    found = tables((finished / "out" / "ablation.md").read_text())
-    assert [line[0] for line in found["Ablation"][1:]] == ["plain", "attention"]
-    assert found["Ablation"][1][3] == "4x4, 2x2"
-    for title in ("Accuracy, %", "Average accuracy, %"):
-        head, plain, attention = found[title]
-        assert head[:3] == ["Row", "Seeds", "Test"]
-        assert (plain[1], attention[1]) == ("2", "1")
-        assert all("±" in cell for cell in plain[2:])
-        assert not any("±" in cell for cell in attention[2:])
-    (head, line) = found["Difference in accuracy, points"]
-    assert line[:2] == ["attention", "plain"]
-    assert all(cell[0] in "+-" and " to " in cell for cell in line[2:])
-    for lines in found.values():
-        assert len({len(cells) for cells in lines}) == 1
-
-
 def test_a_row_is_compared_with_the_one_above_or_those_it_names(finished):
     rows = (
         Row(name="attention", network="msanet_ms_as", seeds=(0,), against="plain"),
@@ -313,60 +281,6 @@ def test_a_row_is_compared_with_the_one_above_or_those_it_names(finished):
     for part, measures in first["differences"]["plain"].items():
         for measure, values in measures.items():
             assert values[0] == pytest.approx(-second["differences"]["attention"][part][measure][0])
-
-
-# -- paired bootstrap -------------------------------------------------------------------------------------------------
-
-
-def recall(targets: np.ndarray, right: np.ndarray) -> float:
-    return float(np.mean([right[targets == label].mean() for label in np.unique(targets)]))
-
-
-@given(st.integers(1, 40), st.integers(1, 3), st.integers(1, 3), st.integers(0, 99))
-def test_the_difference_is_that_of_the_means_over_seeds(number, first_seeds, second_seeds, seed):
-    rng = np.random.default_rng(seed)
-    targets = rng.integers(4, size=number)
-    first = rng.random((first_seeds, number)) < 0.7
-    second = rng.random((second_seeds, number)) < 0.5
-    found = paired_difference(targets, first, second)
-    assert found["accuracy"][0] == pytest.approx(first.mean() - second.mean())
-    means = [np.mean([recall(targets, right) for right in part]) for part in (first, second)]
-    assert found["average_accuracy"][0] == pytest.approx(means[0] - means[1])
-    for _, low, high in found.values():
-        assert -1 <= low <= high <= 1
-
-
-def test_a_row_against_itself_differs_by_its_seeds_alone():
-    rng = np.random.default_rng(0)
-    targets = rng.integers(3, size=200)
-    one = rng.random((1, 200)) < 0.6
-    for values in paired_difference(targets, one, one).values():
-        assert values == [0, 0, 0]
-    two = rng.random((2, 200)) < 0.6
-    for difference, low, high in paired_difference(targets, two, two).values():
-        assert difference == pytest.approx(0)
-        assert low < 0 < high
-
-
-def test_the_interval_is_that_of_drawing_pictures_and_seeds_one_by_one():
-    rng = np.random.default_rng(1)
-    targets = np.repeat([0, 1, 2], [150, 40, 10])
-    skill = rng.random(200)  # pictures are hard or easy for all networks
-    first, second = (
-        np.stack([rng.random(200) < np.clip(skill + gain, 0, 1) for gain in gains])
-        for gains in ((0.15, 0.3, 0.2), (0.05, 0.1))
-    )
-    drawn: dict[str, list[float]] = {"accuracy": [], "average_accuracy": []}
-    for _ in range(3000):
-        chosen = rng.integers(200, size=200)
-        parts = [part[rng.integers(len(part), size=len(part))][:, chosen] for part in (first, second)]
-        drawn["accuracy"].append(parts[0].mean() - parts[1].mean())
-        means = [np.mean([recall(targets[chosen], right) for right in part]) for part in parts]
-        drawn["average_accuracy"].append(float(means[0] - means[1]))
-    for measure, (_, low, high) in paired_difference(targets, first, second).items():
-        expected = np.quantile(drawn[measure], [0.025, 0.975])
-        width = expected[1] - expected[0]
-        assert [low, high] == pytest.approx(expected, abs=0.08 * width)
 
 
 # -- rows and recipes -------------------------------------------------------------------------------------------------
@@ -472,7 +386,9 @@ def test_the_command_trains_and_reports(run, tmp_path, faces_folder, recipe):
     code, output, errors = run(*arguments, "--networks", "msanet_ms, msanet_ms_as", "--seeds", 0, "--set", "beta=0.6")
     assert (code, errors) == (0, "")
     assert "| msanet_ms_as | msanet_ms |" in output
-    assert json.loads((tmp_path / "out" / "ablation.json").read_text())["rows"][1]["seeds"] == [0]
+    report = json.loads((tmp_path / "out" / "ablation.json").read_text())
+    assert (report["settings"], report["rows"][1]["seeds"]) == (["beta=0.6"], [0])
+    assert "tiny.yaml with beta=0.6, changed by each row's settings" in output
     for wrong, words in (
         (("--networks", "vgg"), "there is no network 'vgg'"),
         (("--networks", "msanet_ms", "--seeds", "a"), "--seeds a: give whole numbers"),

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from msanet.errors import InputError
 from msanet.labels import EXPRESSIONS
-from msanet.measure.calibration import calibration_error, fit_temperature
+from msanet.measure.intervals import wilson
 from msanet.measure.scores import Report, measures, score
-from msanet.preprocessing import softmax
 
 # No deadline: a busy machine is no bug.
 patient = settings(deadline=None, max_examples=50)
@@ -66,10 +65,10 @@ def test_scores_by_hand():
 
 
 def test_rows_are_true_and_columns_predicted():
-    report = score(one_hot([1, 1, 2], 3), np.array([0, 0, 2]), ABC, protocol="three", model="toy")
+    report = score(one_hot([1, 1, 2], 3), np.array([0, 0, 2]), ABC, protocol="three", model="toy", subset="half")
     assert report.confusion.tolist() == [[0, 2, 0], [0, 0, 0], [0, 0, 1]]
     assert report.confusion.dtype == np.int64
-    assert (report.labels, report.protocol, report.model) == (ABC, "three", "toy")
+    assert (report.labels, report.protocol, report.model, report.subset) == (ABC, "three", "toy", "half")
 
 
 def test_a_class_without_pictures_is_left_out_of_the_means():
@@ -107,7 +106,6 @@ def test_the_order_of_the_pictures_changes_nothing(confusion, random):
 def test_perfect_predictions_score_one(targets):
     report = score(one_hot(targets, 8), np.array(targets), EXPRESSIONS)
     assert (report.accuracy, report.average_accuracy, report.macro_f1) == (1, 1, 1)
-    assert set(report.intervals.values()) == {(1, 1)}
     assert report.calibration_error == 0
 
 
@@ -118,15 +116,33 @@ def test_intervals_are_ordered_and_hold_the_accuracy(confusion):
     for low, high in report.intervals.values():
         assert 0 <= low <= high <= 1
     low, high = report.intervals["accuracy"]
-    assert low <= report.accuracy <= high
+    assert low - 1e-9 <= report.accuracy <= high + 1e-9
+    for measure in ("recall", "precision"):
+        values, (low, high) = getattr(report, measure), report.class_intervals[measure].T
+        np.testing.assert_array_equal(np.isnan(low), np.isnan(values))
+        assert np.all((low - 1e-9 <= values) & (values <= high + 1e-9) | np.isnan(values))
 
 
-def test_intervals_agree_with_drawing_pictures():
-    predicted, targets = pictures_of(HAND * 20)
+def test_intervals_agree_with_drawing_pictures_of_each_class():
+    confusion = HAND * 20 + np.diag([0, 0, 1])
+    predicted, targets = pictures_of(confusion)
     random = np.random.default_rng(1)
-    draws = [random.integers(0, len(targets), len(targets)) for _ in range(2000)]
+    draws = [
+        np.concatenate(
+            [random.choice(np.flatnonzero(targets == label), np.sum(targets == label)) for label in range(3)]
+        )
+        for _ in range(2000)
+    ]
     slow = np.quantile([slow_scores(predicted[draw], targets[draw]) for draw in draws], [0.025, 0.975], axis=0).T
-    np.testing.assert_allclose(list(Report(ABC, HAND * 20).intervals.values()), slow, atol=0.01)
+    np.testing.assert_allclose(list(Report(ABC, confusion).intervals.values()), slow, atol=0.01)
+
+
+def test_a_class_of_one_picture_is_in_every_resample():
+    """Drawn from all pictures at once, class b is missing in a third of the resamples, and the mean is of a alone."""
+    report = Report(("a", "b"), np.array([[500, 500], [1, 0]]))
+    low, high = report.intervals["average_accuracy"]
+    assert (low, high) == pytest.approx((0.25 - 0.0155, 0.25 + 0.0155), abs=0.002)
+    assert report.intervals["macro_f1"][1] < 0.35
 
 
 def test_intervals_have_the_width_of_theory():
@@ -140,55 +156,29 @@ def test_a_rare_class_widens_the_interval_of_the_average():
     assert width["average_accuracy"] > 5 * width["accuracy"]
 
 
+def test_recalls_and_precisions_have_wilsons_interval():
+    report = Report(ABC, np.array([[3, 1, 0], [0, 8, 0], [3, 0, 0]]))
+    np.testing.assert_allclose(report.class_intervals["recall"], [wilson(3, 4), wilson(8, 8), wilson(0, 3)])
+    np.testing.assert_allclose(report.class_intervals["precision"][:2], [wilson(3, 6), wilson(8, 9)])
+    assert np.isnan(report.class_intervals["precision"][2]).all()
+
+
+@pytest.mark.parametrize(
+    ("confusion", "accuracy"), [([[4, 0], [0, 2]], 1), ([[0, 4], [2, 0]], 0), ([[4, 0], [2, 0]], 2 / 3)]
+)
+def test_scores_without_a_resample_that_differs_are_no_certainty(confusion, accuracy):
+    """Six pictures show little, even if all of them are predicted correctly."""
+    report = Report(("a", "b"), np.array(confusion))
+    assert report.accuracy == pytest.approx(accuracy)
+    widths = {name: high - low for name, (low, high) in report.intervals.items()}
+    assert 0.3 < widths["accuracy"] < widths["average_accuracy"] < wilson(2, 2)[1] - wilson(2, 2)[0]
+    for name, (low, high) in report.intervals.items():
+        assert 0 <= low <= getattr(report, name) + 1e-9
+        assert getattr(report, name) - 1e-9 <= high <= 1
+
+
 def test_intervals_are_the_same_each_time():
     assert Report(ABC, HAND).intervals == Report(ABC, HAND).intervals
-
-
-def test_calibration_error_by_hand():
-    # Two pictures at confidence 0.9, one right; two at 0.6, both right: (2 * |0.5 - 0.9| + 2 * |1 - 0.6|) / 4.
-    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]], np.float32)
-    assert calibration_error(probabilities, np.array([0, 1, 0, 1])) == pytest.approx(0.4, abs=1e-6)
-    assert score(probabilities, np.array([0, 1, 0, 1]), ("a", "b")).calibration_error == pytest.approx(0.4, abs=1e-6)
-
-
-def test_calibration_error_of_honest_confidences_is_small():
-    random = np.random.default_rng(0)
-    probabilities = random.dirichlet(np.ones(4), 20000)
-    targets = (probabilities.cumsum(1) > random.random((20000, 1))).argmax(1)
-    assert calibration_error(probabilities, targets) < 0.015
-    sharp = softmax(np.log(probabilities), 0.5)
-    assert calibration_error(sharp, targets) > 0.1
-
-
-@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
-def test_fit_temperature_finds_the_one_that_was_applied(temperature):
-    random = np.random.default_rng(0)
-    probabilities = random.dirichlet(np.ones(5), 20000)
-    targets = (probabilities.cumsum(1) > random.random((20000, 1))).argmax(1)
-    logits = np.log(probabilities) * temperature + random.normal(size=(20000, 1))
-    assert fit_temperature(logits, targets) == pytest.approx(temperature, rel=0.03)
-
-
-@patient
-@given(st.integers(0, 2**32 - 1))
-def test_fit_temperature_is_a_minimum(seed):
-    random = np.random.default_rng(seed)
-    logits, targets = random.normal(scale=3, size=(40, 4)), random.integers(0, 4, 40)
-
-    def loss(temperature):
-        return -np.log(softmax(logits, temperature)[np.arange(40), targets] + 1e-30).mean()
-
-    best = fit_temperature(logits, targets)
-    assert 0.05 <= best <= 20.001
-    for other in (best * 0.9, best * 1.1):
-        assert loss(best) <= loss(np.clip(other, 0.05, 20)) + 1e-6
-
-
-def test_fit_temperature_stops_at_the_end_of_its_range():
-    logits = np.array([[1.0, 0.0], [0.0, 1.0]])
-    assert fit_temperature(logits, np.array([0, 1])) == pytest.approx(0.05, rel=1e-3)
-    assert fit_temperature(logits, np.array([1, 0])) == pytest.approx(20, rel=1e-3)
-    assert np.isfinite(fit_temperature(1e4 * logits, np.array([1, 0])))
 
 
 @pytest.mark.parametrize(
@@ -213,13 +203,16 @@ def test_report_does_not_take_a_matrix_of_another_size():
 
 
 def test_save_writes_three_whole_files(tmp_path):
-    report = score(one_hot([0, 1, 1], 3), np.array([0, 1, 0]), ABC, protocol="three pictures", model="toy")
+    facts = {"data": "set", "split": "test", "subset": "half", "own_labels": True, "options": {"protocol": "top"}}
+    facts |= {"aligned": 2, "without_face": 1}
+    report = score(one_hot([0, 1, 1], 3), np.array([0, 1, 0]), ABC, protocol="three pictures", model="toy", **facts)
     folder = report.save(tmp_path / "deep" / "er")
     assert sorted(path.name for path in folder.iterdir()) == ["confusion.png", "report.json", "report.md"]
     values = json.loads((folder / "report.json").read_text())
     assert values == report.to_dict()
     assert values["accuracy"] == pytest.approx(2 / 3)
     assert values["num_pictures"] == 3
+    assert {name: values[name] for name in facts} == facts
     assert values["protocol"] == "three pictures"
     assert (folder / "confusion.png").read_bytes()[:4] == b"\x89PNG"
     report.save(folder)  # a second time it takes the place of the first
