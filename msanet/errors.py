@@ -8,6 +8,7 @@ from types import ModuleType
 EXTRAS = {
     "accelerate": "train",
     "av": "video",
+    "jinja2": "train",
     "matplotlib": "train",
     "onnx": "export",
     "onnxscript": "export",

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pytest
 
+from msanet.data import READERS
 from msanet.errors import InputError
 from msanet.labels import EXPRESSIONS
-from msanet.measure.evaluate import examine
+from msanet.measure.evaluate import Evaluation, examine
+from msanet.measure.predict import Model
 from msanet.measure.report import MISTAKES, page, surest, views, write
-from msanet.preprocessing import Preprocessing
+from msanet.measure.scores import score
 from tests.conftest import build_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -105,7 +109,7 @@ def test_the_page_holds_the_scores(evaluation, text):
         assert name in shown
         assert f"{100 * subset.accuracy:.2f}" in shown
     for expression, number in zip(EXPRESSIONS, report.confusion.diagonal(), strict=True):
-        assert f'title="{expression} called {expression}: {number}"' in text
+        assert f'title="{expression} predicted as {expression}: {number}"' in text
     assert "This page contains pictures of the data set" in shown
     assert "not to be redistributed" in shown
 
@@ -131,11 +135,93 @@ def test_evidence_is_that_of_the_answer(evaluation):
         assert 0 <= view.attention.min() <= view.attention.max() <= 1
 
 
-def test_a_network_without_attention_and_a_file_without_maps_have_pages_too(ferplus, tmp_path, make_model):
+def without_maps(evaluation: Evaluation, **changes: Any) -> Evaluation:
+    """The evaluation of a model that gives neither evidence nor attention."""
+
+    class Silent(Model):
+        def __init__(self) -> None:
+            self.name, self.metadata = evaluation.model.name, evaluation.model.metadata
+
+        def explain(self, crops: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+            nothing = np.empty((len(crops), 0, 1, 1), np.float32)
+            return nothing, nothing
+
+    return replace(evaluation, model=Silent(), **changes)
+
+
+def test_a_network_without_attention_has_a_page_too(ferplus, tmp_path):
     plain = examine(build_weights(tmp_path / "x.safetensors", "resnet18"), f"ferplus:{ferplus}", workers=0)
-    assert "branch" not in Reader(page(plain)).text.replace("each branch", "")
-    onnx = make_model(preprocessing=Preprocessing(size=32))  # evidence, but no attention
-    assert "for neutral" in page(examine(onnx, f"ferplus:{ferplus}", workers=0))
+    reader = Reader(page(plain))
+    assert "for neutral" in reader.text
+    assert "branch" not in reader.text
+    assert {"id": "attention-title"} in reader.having("h2")
+
+
+def test_sections_that_a_model_has_nothing_for_are_left_out(evaluation):
+    reader = Reader(page(without_maps(evaluation, report=replace(evaluation.report, subsets={}))))
+    sections = [item["id"] for item in reader.having("section")]
+    assert sections == ["confusions", "classes", "calibration", "mistakes", "facts"]
+    assert [item["href"] for item in reader.having("a")] == [f"#{name}" for name in sections]
+    wrong = int((evaluation.probabilities.argmax(axis=1) != evaluation.targets).sum())
+    assert len(reader.having("img")) == min(wrong, MISTAKES)  # the pictures themselves
+    assert "Bright" not in reader.text
+
+
+HOSTILE = "<script>alert(1)</script>\"'&"
+
+
+def test_no_name_becomes_markup(evaluation, tmp_path, monkeypatch):
+    """An ONNX file from anywhere brings names of its own."""
+    labels = tuple(f"{HOSTILE} {name}" for name in EXPRESSIONS)
+    path = tmp_path / f"{HOSTILE.replace('/', '')}.png"
+    path.write_bytes(evaluation.samples[0].path.read_bytes())
+    samples = [replace(item, path=path, label=f"{HOSTILE} {item.label}") for item in evaluation.samples]
+    names = {"labels": labels, "model": HOSTILE, "data": HOSTILE, "protocol": HOSTILE}
+    metadata = replace(
+        evaluation.model.metadata, expressions=labels, network=HOSTILE, name=HOSTILE, arguments={HOSTILE: HOSTILE}
+    )
+    report = replace(evaluation.report, **names, subsets={HOSTILE: replace(evaluation.report, **names, subsets={})})
+    hostile = without_maps(evaluation, samples=samples, report=report)
+    hostile.model.metadata = metadata
+    monkeypatch.setitem(READERS, HOSTILE, replace(READERS["ferplus"], license=HOSTILE))
+    text = page(replace(hostile, source=f"{HOSTILE}:somewhere"))
+    assert text.count("&lt;script&gt;") > 30
+    reader = Reader(text)
+    assert not reader.having("script")
+    assert reader.open == []
+    assert reader.text.count(HOSTILE) > 20
+    known = {
+        "id",
+        "class",
+        "style",
+        "title",
+        "href",
+        "src",
+        "alt",
+        "width",
+        "height",
+        "scope",
+        "role",
+        "lang",
+        "tabindex",
+    }
+    attributes = {name for tag, item in reader.tags if tag in {"td", "th", "img", "section", "a"} for name in item}
+    assert {name for name in attributes if not name.startswith("aria-")} <= known
+
+
+@pytest.mark.parametrize("number", [3, 20])
+def test_pages_for_label_sets_of_any_size(evaluation, number):
+    labels = tuple(f"label {place}" for place in range(number))
+    rng = np.random.default_rng(0)
+    samples = [replace(evaluation.samples[place % 8], label=labels[place % number]) for place in range(2 * number)]
+    probabilities = rng.dirichlet(np.ones(number), 2 * number).astype(np.float32)
+    report = score(probabilities, np.arange(2 * number) % number, labels, "in words", "own")
+    own = without_maps(evaluation, samples=samples, probabilities=probabilities, report=report)
+    reader = Reader(page(own))
+    assert reader.open == []
+    assert len([item for item in reader.having("td") if "--share" in str(item.get("style"))]) == number**2
+    assert all(f"label {place}" in reader.text for place in range(number))
+    assert f"{number} labels" in reader.text
 
 
 def test_write_is_whole_or_not_at_all(evaluation, tmp_path):
