@@ -22,15 +22,11 @@ import numpy as np
 import onnx
 
 import msanet
-from msanet import data, weights
+from msanet import weights
 from msanet.data import SUBSETS
-from msanet.data.alignment import aligned
 from msanet.export import export
-from msanet.measure import evaluate
-from msanet.measure.predict import predict
-from msanet.measure.scores import Report
+from msanet.measure.evaluate import Evaluation, evaluate, examine
 from msanet.model import METADATA_KEY
-from msanet.preprocessing import softmax
 
 PRETRAINED = Path(msanet.__file__).parent / "pretrained"
 
@@ -50,7 +46,7 @@ def portable(training: Mapping[str, Any]) -> dict[str, Any]:
     return {**training, "recipe": recipe}
 
 
-def publish(arguments: argparse.Namespace, target: Path) -> None:
+def publish(arguments: argparse.Namespace, target: Path) -> Evaluation:
     """Write both files of a model, with their scores."""
     network, metadata = weights.load(arguments.weights)
     preprocessing = metadata.preprocessing
@@ -65,34 +61,34 @@ def publish(arguments: argparse.Namespace, target: Path) -> None:
         scores={},
     )
     weights.save(target, weights.rounded(network.state_dict()), metadata)
-    report = evaluate.evaluate(arguments.name, arguments.data, "test")  # by name, so that no path is in its metadata
-    metadata = replace(metadata, scores={"test": report.to_dict()})
+    evaluation = examine(arguments.name, arguments.data)  # by name, so that no path is in its metadata
+    metadata = replace(metadata, scores={"test": evaluation.report.to_dict()})
     weights.save(target, weights.rounded(network.state_dict()), metadata)
     int8 = {"quantize": "int8", "source": arguments.data}
     proof = export(target, target.with_suffix(".onnx"), **(int8 if arguments.int8 else {"half": True}))
     print(f"ONNX and PyTorch: {proof}")
+    return evaluation
 
 
-def measure_again(target: Path, source: str) -> None:
-    """Score both files of a shipped model on the splits that they have scores of, and change nothing else in them."""
+def measure_again(name: str, target: Path, source: str) -> Evaluation:
+    """Score both files of a shipped model anew, as `publish` and `export` do, and change nothing else in them."""
+    evaluation = examine(name, source)
     tensors, texts = weights.load_tensors(target)
-    texts[METADATA_KEY] = scored_again(target, texts[METADATA_KEY], source)
-    weights.save_tensors(target, tensors, texts)
+    metadata = json.loads(texts[METADATA_KEY])
+    scores = {"test": evaluation.report.to_dict()}
+    print(f"accuracy: {metadata['scores']['test']['accuracy']:.6f} before, {scores['test']['accuracy']:.6f} now")
+    weights.save_tensors(target, tensors, texts | {METADATA_KEY: json.dumps(metadata | {"scores": scores})})
+
     file = target.with_suffix(".onnx")
     model = onnx.load(file)
     (entry,) = (entry for entry in model.metadata_props if entry.key == METADATA_KEY)
-    entry.value = scored_again(file, entry.value, source)
+    metadata = json.loads(entry.value)
+    if "quantization" in metadata["training"]:
+        report = replace(evaluate(file, source, "validation"), model=metadata["name"])
+        scores = {"validation": report.to_dict()}
+    entry.value = json.dumps(metadata | {"scores": scores})
     file.write_bytes(model.SerializeToString())
-
-
-def scored_again(file: Path, text: str, source: str) -> str:
-    """The metadata of a file with the scores that it has today; a score that moved is said."""
-    metadata = json.loads(text)
-    for split, before in metadata["scores"].items():
-        after = replace(evaluate.evaluate(file, source, split), model=before["model"]).to_dict()
-        print(f"{file.name}, {split}: accuracy {before['accuracy']:.6f} before, {after['accuracy']:.6f} now")
-        metadata["scores"][split] = after
-    return json.dumps(metadata)
+    return evaluation
 
 
 def main() -> None:
@@ -106,28 +102,23 @@ def main() -> None:
     arguments = parser.parse_args()
     target = PRETRAINED / f"{arguments.name}.safetensors"
     if arguments.weights:
-        publish(arguments, target)
+        evaluation = publish(arguments, target)
     else:
-        measure_again(target, arguments.data)
+        evaluation = measure_again(arguments.name, target, arguments.data)
 
-    report = evaluate.evaluate(arguments.name, arguments.data, "test")
-    reports: dict[str, Report] = {"test": report, **{subset: report.subsets[subset] for subset in SUBSETS}}
+    report = evaluation.report
+    reports = {"test": report, **{subset: report.subsets[subset] for subset in SUBSETS}}
     recognizer = msanet.Recognizer(target.with_suffix(".onnx"))
     if "quantization" in recognizer.metadata.training:
-        reports["test, int8"] = replace(
-            evaluate.evaluate(target.with_suffix(".onnx"), arguments.data, "test"), model=recognizer.metadata.name
-        )
+        int8 = evaluate(target.with_suffix(".onnx"), arguments.data)
+        reports["test, int8"] = replace(int8, model=recognizer.metadata.name)
     card = "\n".join(f"# {name}\n\n{report.to_markdown()}" for name, report in reports.items())
     target.with_suffix(".md").write_text(card)
     print(card)
 
-    network, metadata = weights.load(target)
-    samples = aligned(data.read(arguments.data, "test"), metadata.preprocessing, workers=2)
-    evaluated = softmax(
-        predict(network, samples, metadata.preprocessing, metadata.expressions, workers=2), metadata.temperature
-    )
-    recognized = recognizer.classify([sample.crop() for sample in samples])
-    print(f"recognize and evaluate on {len(samples)} test pictures: {np.abs(evaluated - recognized).max():.1e}")
+    recognized = recognizer.classify([sample.crop() for sample in evaluation.samples])
+    difference = np.abs(evaluation.probabilities - recognized).max()
+    print(f"recognize and evaluate on {len(recognized)} test pictures: {difference:.1e}")
 
 
 if __name__ == "__main__":
