@@ -62,23 +62,48 @@ def train(
 def evaluate(
     source: DataOption,
     model: Annotated[str, typer.Option(help="Name of a shipped model, a .safetensors or an .onnx file.")] = "accurate",
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="train, validation or test; the first two as the model's training shared them.")
+    ] = "test",
     subset: Annotated[
         str | None, typer.Option(help="pose30, pose45 or occlusion alone; without it all beside the test split.")
     ] = None,
     classes: Annotated[int | None, typer.Option(help="7: leave contempt out of pictures and answers.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for report.html, .md, .json and confusion.png.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A row a picture, as .csv or .parquet.")
+    ] = None,
+    embedding: Annotated[bool, typer.Option("--embedding", help="With the pooled features in --predictions.")] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="data.OPTION=VALUE", help="An option of the data set's reader."),
+    ] = None,
 ) -> None:
     """Score a model on a labelled data set, and show what it gets wrong."""
+    from msanet.train.recipe import load_recipe
+
+    for setting in settings or ():
+        if not setting.startswith("data."):
+            raise InputError(f"--set {setting}: evaluation has the options of the data set's reader alone, data.OPTION")
+    options = load_recipe("default", settings or ()).data  # the syntax of train's --set
+    if embedding and predictions is None:
+        raise InputError("--embedding puts the features into --predictions: name that file too")
+
     from msanet.measure import evaluate as evaluation
+    from msanet.measure import predictions as table
     from msanet.measure.report import write
 
-    result = evaluation.examine(model, source, split, subset, classes)
+    if predictions is not None:
+        table.check_format(predictions)
+    result = evaluation.examine(model, source, split, subset, classes, options=options)
     echo(*result.report.to_markdown().split("\n"))
     if output is not None:
         result.report.save(output)
         write(output / "report.html", result)
         echo(f"report: {output / 'report.html'}")
+    if predictions is not None:
+        table.write(predictions, result, embedding)
+        echo(f"predictions: {predictions}")
 
 
 def ablate(

@@ -42,12 +42,20 @@ class Model:
 
     def logits(self, samples: Sequence[Sample], workers: int = 0) -> np.ndarray:
         """float32 [len(samples), K], in the samples' order; they are aligned first if the preprocessing says so."""
+        return self._ask("logits", samples, workers)
+
+    def embed(self, samples: Sequence[Sample], workers: int = 0) -> np.ndarray:
+        """The pooled features, float32 [len(samples), D], of pictures as `logits` takes them."""
+        return self._ask("embedding", samples, workers)
+
+    def _ask(self, output: str, samples: Sequence[Sample], workers: int) -> np.ndarray:
         landmarks = "landmarks" in self.metadata.inputs
         samples = aligned(samples, self.metadata.preprocessing, workers, landmarks)
         arguments = (samples, self.metadata.preprocessing, self.metadata.expressions)
         if self._classifier is not None:
-            return predict_onnx(self._classifier, *arguments, workers=workers)
-        return predict(self._network, *arguments, workers=workers)
+            return predict_onnx(self._classifier, *arguments, output=output, workers=workers)
+        network = self._network if output == "logits" else Headless(self._network)
+        return predict(network, *arguments, workers=workers)
 
     @torch.inference_mode()
     def explain(self, crops: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -79,6 +87,20 @@ class Model:
 
         evidence, attention = preprocessing.average_views(run, images)
         return evidence, attention
+
+
+class Headless(Network):
+    """A network whose output are its features."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network, self.inputs = network, network.inputs
+
+    def features(self, images: Tensor, **inputs: Tensor) -> Tensor:
+        return self.network.features(images, **inputs)
+
+    def head(self, features: Tensor) -> Tensor:
+        return features
 
 
 def predict(
@@ -133,14 +155,15 @@ def predict_onnx(
     preprocessing: Preprocessing,
     labels: Sequence[str],
     *,
+    output: str = "logits",
     batch_size: int = 64,
     workers: int = 0,
 ) -> np.ndarray:
-    """As `predict`, by an ONNX file in onnxruntime."""
+    """As `predict`, by an ONNX file in onnxruntime; `output` is one of the classifier's."""
     dataset = FaceDataset(samples, preprocessing, labels, inputs=classifier.metadata.inputs)
     batches = evaluation_loader(dataset, batch_size, workers)
     rows = []
     for item in batches:
         landmarks = item["landmarks"].numpy() if "landmarks" in item else None
-        rows.append(classifier.run(["logits"], item["images"].numpy(), landmarks)[0])
+        rows.append(classifier.run([output], item["images"].numpy(), landmarks)[0])
     return np.concatenate(rows)

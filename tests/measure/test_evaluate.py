@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
-from msanet import weights
+from msanet import data, weights
 from msanet.classifier import Classifier
 from msanet.data.sample import DataWarning
 from msanet.errors import InputError
 from msanet.labels import EXPRESSIONS
-from msanet.measure.evaluate import evaluate, examine
+from msanet.measure.evaluate import evaluate, examine, held_out
 from msanet.preprocessing import Preprocessing, softmax
-from tests.conftest import build_weights, ferplus_name
+from msanet.train.recipe import Recipe, load_recipe
+from msanet.train.run import Run
+from tests.conftest import TINY_RECIPE, build_weights, ferplus_name
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def load_recipe_with(folder: Path, **changes: Any) -> Recipe:
+    """The tiny recipe of one epoch, changed."""
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**TINY_RECIPE, "epochs": 1, **changes}))
+    return load_recipe(path)
 
 
 def test_the_test_split_brings_its_subsets(evaluation, tiny_weights, ferplus):
@@ -55,6 +68,15 @@ def test_the_temperature_of_weights_sharpens_their_evaluation(tiny_weights, ferp
     assert np.abs(softmax(logits, 0.1) - softmax(logits)).max() > 0.05
 
 
+def test_the_report_says_in_fields_what_was_scored(evaluation):
+    report = evaluation.report
+    assert (report.data, report.split, report.subset, report.own_labels) == ("ferplus", "test", None, False)
+    assert (report.options, report.aligned, report.without_face) == ({}, 0, 0)
+    found = {title: (part.data, part.split, part.subset, part.own_labels) for title, part in report.subsets.items()}
+    assert found["pose30"] == ("ferplus", "test", "pose30", False)
+    assert found["pose30, labels of the list"] == ("ferplus", "test", "pose30", True)
+
+
 def test_a_list_that_cannot_be_read_is_left_out_with_a_warning(tiny_weights, own_ferplus):
     (own_ferplus / "subsets" / "pose_45_ferplus_list.txt").write_text("?\n")
     with pytest.warns(UserWarning, match=r"pose45 is left out: .*line 1"):
@@ -71,6 +93,8 @@ def test_a_subset_says_how_its_own_crops_were_aligned(make_model, own_ferplus, p
     assert "each crop aligned by the face detector, 7 without a face as they are" in report.protocol
     assert "face detector, 2 without a face as they are" in report.subsets["pose30"].protocol
     assert "face detector, 1 without a face as they are" in report.subsets["pose45"].protocol
+    assert (report.aligned, report.without_face) == (1, 7)
+    assert (report.subsets["pose30"].aligned, report.subsets["pose30"].without_face) == (1, 2)
 
 
 def test_eight_expressions_on_a_set_of_seven(tiny_weights, make_faces):
@@ -101,6 +125,63 @@ def test_seven_expressions_on_a_set_of_eight(ferplus, tmp_path):
     assert report.num_pictures == 7
     assert "1 pictures of other labels than the model's are left out" in report.protocol
     assert "normalised" not in report.protocol
+
+
+def test_options_of_the_reader(tiny_weights, ferplus):
+    report = evaluate(tiny_weights, f"ferplus:{ferplus}", options={"protocol": "top"}, workers=0)
+    assert report.num_pictures == 9  # with the one that has no majority
+    assert report.options == {"protocol": "top"}
+    assert report.protocol == "ferplus, test split, read with protocol=top"
+    assert report.subsets == {}  # whose lists have the majority protocol
+    with pytest.raises(InputError, match="no option of that name"):
+        evaluate(tiny_weights, f"ferplus:{ferplus}", options={"nothing": 1}, workers=0)
+
+
+def test_validation_pictures_are_those_that_the_training_held_out(make_faces, tmp_path):
+    """By the reader's own defaults, most of them would have been trained on."""
+    source = f"folder:{make_faces({'train': 10, 'test': 2})}"
+    recipe = load_recipe_with(tmp_path, data={"validation": 0.3, "seed": 5})
+    Run(source, "msanet_ms", recipe, tmp_path / "run").train()
+    best = tmp_path / "run" / "best.safetensors"
+    found = examine(best, source, "validation", workers=0)
+    held_out = data.read(source, "validation", validation=0.3, seed=5)
+    assert [sample.path for sample in found.samples] == [sample.path for sample in held_out]
+    saved = json.loads((tmp_path / "run" / "best" / "report.json").read_text())
+    assert found.report.confusion.tolist() == saved["confusion"]
+    assert found.report.options == {"validation": 0.3, "seed": 5}
+    assert "read with validation=0.3, seed=5" in found.report.protocol
+    trained = {sample.path for sample in examine(best, source, "train", workers=0).samples}
+    assert not trained & {sample.path for sample in held_out}
+    assert len(trained) == 56
+    other = examine(best, source, "validation", options={"seed": 6}, workers=0)
+    assert {sample.path for sample in other.samples} & trained
+    assert examine(best, source, workers=0).report.options == {}
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {},
+        {"data": "rafdb", "recipe": {"data": {"validation": 0.3}}},
+        {"data": "folder"},
+        {"data": "folder", "recipe": 3},
+        {"data": "folder", "recipe": {"data": [1]}},
+        {"data": "folder", "recipe": {"data": {"other": 1}}},
+    ],
+)
+def test_other_training_holds_nothing_out(tiny_weights, training):
+    _, metadata = weights.load(tiny_weights)
+    assert held_out(replace(metadata, training=training), "folder:DIR") == {}
+
+
+def test_labels_that_have_not_two_in_common_are_one_sentence(tmp_path, ferplus):
+    own = build_weights(tmp_path / "own.safetensors", "msanet_ms", ("neutral", "yawn", *(f"l{n}" for n in range(12))))
+    with pytest.raises(
+        InputError, match=r"its labels \(neutral, happiness, .*\) and the model's \(neutral, yawn, l0"
+    ) as error:
+        evaluate(own, f"ferplus:{ferplus}", workers=0)
+    assert "\n" not in str(error.value)
+    assert "l7, ...)" in str(error.value)
 
 
 def test_what_the_reader_warned_of_stands_in_the_protocol(tiny_weights, own_ferplus):
