@@ -2,8 +2,8 @@
 
 Pictures are drawn within each true class, so that every resample has each class as often as the test set has it. Drawn
 from all at once, a rare class is missing in some resamples; a mean of recalls then runs over other classes, which moved
-published intervals by up to eight points (average accuracy of 57.4 %, with two classes of one or two pictures: 53.6 to
-69.1 instead of 53.5 to 61.2). How often each class occurs was decided by those who made the test set and says nothing
+published intervals by up to eight points (average accuracy of 57.4 %, with classes of one and of four pictures: 53.6 to
+69.1 instead of 53.5 to 61.1). How often each class occurs was decided by those who made the test set and says nothing
 of the model, so it is held fixed, for accuracy as well. Davison & Hinkley, Bootstrap Methods and their Application
 (1997), section 3.2, draw so from several samples.
 
