@@ -76,14 +76,15 @@ def examine(
     """Score trained weights on a labelled data set, and keep what they say of each picture.
 
     A label that the data set does not tell apart, such as contempt in sets of seven, is left out of the model's
-    answers, and the rest is normalised. Pictures of a label that the model does not know are left out. The
-    protocol in the report says both, and what the reader warned of, and whether the crops were aligned.
+    answers, and the rest is normalised. Labels that the model's training merged are merged, and pictures of others that
+    it does not know are left out. The protocol in the report says what was left out, what the reader warned of, and
+    whether the crops were aligned.
 
     Args:
         model: a shipped model's name, a .safetensors file (run by PyTorch) or an .onnx file (run by onnxruntime).
         source: NAME:DIR of the data set.
-        split: "train", "validation" or "test". On the data set that the model was trained on, the first two share the
-            pictures as they did in training, see `held_out`.
+        split: "train", "validation" or "test"; of the data set that the model was trained on as in training, see
+            `held_out`.
         subset: "pose30", "pose45" or "occlusion" of the test split alone; None: the whole split, and beside the whole
             test split all subsets whose lists are there, each also by its list's own labels.
         classes: 7 leaves contempt out of pictures and answers; None: as many as data set and model tell apart.
@@ -97,15 +98,17 @@ def examine(
     name, reader, _ = data.parse(source)
     asked = Model(model)
     given = dict(options or {})
-    chosen = {**(held_out(asked.metadata, source) if split != "test" else {}), **given}
+    chosen = {**({} if subset else held_out(asked.metadata, source)), **given}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
         samples = data.read(source, split, subset, **chosen)
     for warning in caught:
         warnings.warn(warning.message, stacklevel=2)
     noted = [str(warning.message) for warning in caught if issubclass(warning.category, DataWarning)]
-    known_labels = asked.metadata.expressions
+    known_labels, merged = asked.metadata.expressions, merges(asked.metadata)
     told = data.labels_of(source, samples) if classes is None else expressions_for(classes)
+    told = tuple(dict.fromkeys(merged.get(label, label) for label in told))
+    samples = relabelled(samples, merged)
     labels = tuple(label for label in known_labels if label in told)
     known = [sample for sample in samples if sample.label in labels]
     if not known or len(labels) < 2:
@@ -136,17 +139,42 @@ def examine(
 
 
 def held_out(metadata: Metadata, source: str) -> dict[str, Any]:
-    """Options of the data set's reader by which a model's training held out its validation pictures.
+    """Options of the data set's reader by which a model's training decided which picture is in which split.
 
     They stand in the recipe that travels with the weights. {} where it was trained on another data set, or does not
     say; without them, pictures of its training would be taken for validation.
     """
     name, reader, _ = data.parse(source)
-    recipe = metadata.training.get("recipe")
-    options = recipe.get("data") if isinstance(recipe, Mapping) else None
+    options = _recipe(metadata).get("data")
     if metadata.training.get("data") != name or not isinstance(options, Mapping):
         return {}
     return {option: options[option] for option in reader.held_out if option in options}
+
+
+def merges(metadata: Metadata) -> dict[str, str]:
+    """Label of the data -> the model's label into which its training merged it, see `data.arrange`."""
+    entries = _recipe(metadata).get("labels")
+    return {
+        str(part): str(name)
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, Mapping)
+        for name, parts in entry.items()
+        if name in metadata.expressions and isinstance(parts, list)
+        for part in parts
+    }
+
+
+def relabelled(samples: Sequence[Sample], merged: Mapping[str, str]) -> list[Sample]:
+    """The samples with the labels into which theirs were merged; the others as they are."""
+    return [
+        replace(sample, label=merged[sample.label], votes=()) if sample.label in merged else sample
+        for sample in samples
+    ]
+
+
+def _recipe(metadata: Metadata) -> Mapping[str, Any]:
+    recipe = metadata.training.get("recipe")
+    return recipe if isinstance(recipe, Mapping) else {}
 
 
 def score_subsets(evaluation: Evaluation) -> dict[str, Report]:
@@ -156,13 +184,14 @@ def score_subsets(evaluation: Evaluation) -> dict[str, Report]:
     """
     name, reader, root = data.parse(evaluation.source)
     whole, preprocessing = evaluation.report, evaluation.model.metadata.preprocessing
+    merged = merges(evaluation.model.metadata)
     places = {sample.path: place for place, sample in enumerate(evaluation.samples)}
     reports = {}
     for subset in data.subsets_of(evaluation.source):
         assert reader.read_subset is not None  # who has lists reads them
         for own in (False, True):
             try:
-                listed = reader.read_subset(root, subset, own_labels=own)
+                listed = relabelled(reader.read_subset(root, subset, own_labels=own), merged)
             except InputError as error:
                 warnings.warn(f"{subset} is left out: {error}", stacklevel=3)
                 break
