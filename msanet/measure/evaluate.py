@@ -21,7 +21,7 @@ from msanet.measure.scores import Report, score
 from msanet.model import Metadata
 from msanet.preprocessing import Preprocessing, softmax
 
-NAMED = 10
+LABELS_SHOWN = 10
 """Labels of a set that a message names."""
 
 
@@ -239,4 +239,4 @@ def _protocol(usual: str, options: Mapping[str, Any]) -> str:
 
 
 def _listed(labels: Sequence[str]) -> str:
-    return ", ".join(labels[:NAMED]) + (", ..." if len(labels) > NAMED else "")
+    return ", ".join(labels[:LABELS_SHOWN]) + (", ..." if len(labels) > LABELS_SHOWN else "")

@@ -11,10 +11,10 @@ import numpy as np
 
 from msanet.data.sample import Sample
 from msanet.errors import InputError
-from msanet.files import replacing
+from msanet.files import cell, replacing, valid
 from msanet.measure.evaluate import Evaluation
 
-FORMATS = (".csv", ".parquet")
+TABLES = (".csv", ".parquet")
 DIGITS = 6
 """Of the numbers in a CSV file; Parquet keeps them as they are."""
 
@@ -23,10 +23,10 @@ def check_format(path: Path) -> None:
     """Before the work is done: whether `write` can write such a file.
 
     Raises:
-        InputError: its ending is none of `FORMATS`, or pyarrow is not installed.
+        InputError: its ending is none of `TABLES`, or pyarrow is not installed.
     """
-    if path.suffix not in FORMATS:
-        raise InputError(f"{path} ends in none of {', '.join(FORMATS)}: choose one of them for --predictions")
+    if path.suffix not in TABLES:
+        raise InputError(f"{path} ends in none of {', '.join(TABLES)}: choose one of them for --predictions")
     if path.suffix == ".parquet":
         _pyarrow()
 
@@ -51,7 +51,7 @@ def write(path: Path, evaluation: Evaluation, embedding: bool = False, workers: 
         if path.suffix == ".csv":
             with temporary.open("w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(table)
+                writer.writerow(map(cell, table))
                 writer.writerows(zip(*map(_cells, table.values()), strict=True))
         else:
             pa, parquet = _pyarrow()
@@ -87,12 +87,13 @@ def columns(evaluation: Evaluation, features: np.ndarray | None = None) -> dict[
 
 def place(sample: Sample) -> str:
     """The path of a sample's picture; of one within a larger file, the folder and the sample's own name."""
-    name = str(sample.path.parent / sample.name)
-    return name.encode(errors="backslashreplace").decode()  # a name that is no UTF-8 can be in no table
+    return valid(str(sample.path.parent / sample.name))
 
 
 def _cells(values: Sequence[Any] | np.ndarray) -> list[Any]:
-    return [f"{value:.{DIGITS}g}" for value in values] if isinstance(values, np.ndarray) else list(values)
+    if isinstance(values, np.ndarray):
+        return [f"{value:.{DIGITS}g}" for value in values]
+    return [cell(value) if isinstance(value, str) else value for value in values]
 
 
 def _pyarrow() -> tuple[Any, Any]:

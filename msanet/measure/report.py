@@ -22,7 +22,7 @@ from PIL import Image
 
 from msanet import data
 from msanet.drawing.evidence import lay_over
-from msanet.files import replacing, to_html
+from msanet.files import printable, replacing
 from msanet.measure.calibration import BINS, reliability
 from msanet.measure.evaluate import Evaluation
 from msanet.measure.scores import MEASURE_TITLES, Report, measures
@@ -53,7 +53,13 @@ def page(evaluation: Evaluation) -> str:
     """The page as HTML. A part that a model gives nothing for, such as evidence, is left out."""
     report = evaluation.report
     name, reader, _ = data.parse(evaluation.source)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,  # not what a macro made
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters |= {"percent": percent, "share": share}
     template = environment.from_string((resources.files("msanet.measure") / "report.html").read_text(encoding="utf-8"))
     return template.render(

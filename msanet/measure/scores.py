@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from msanet.errors import InputError, require
-from msanet.files import replacing
+from msanet.files import printable, replacing
 from msanet.measure.calibration import calibration_error
 from msanet.measure.intervals import combined, ends, resample, wilson
 
@@ -219,7 +219,7 @@ class Report:
             [
                 "# Evaluation",
                 "",
-                *(f"- {title}: {text}" for title, text in facts if text),
+                *(f"- {title}: {printable(text)}" for title, text in facts if text),
                 "",
                 *_table(("Score", "%", "95 % interval"), scores),
                 "",
@@ -239,7 +239,8 @@ class Report:
             InputError: matplotlib is not installed.
         """
         # Figure by itself draws with Agg and leaves pyplot's global state and windows alone.
-        figure = require("matplotlib.figure").Figure(figsize=(8.6, 8.6), dpi=120, layout="constrained")
+        side = 8.6 * max(1.0, len(self.labels) / 8)
+        figure = require("matplotlib.figure").Figure(figsize=(side, side), dpi=120, layout="constrained")
         figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
         shares = self.confusion / np.maximum(self.pictures, 1)[:, None]
         axes = figure.add_subplot()
@@ -255,8 +256,9 @@ class Report:
             else:
                 axes.text(column, row, "0", va="center", fontsize=10, **place)
         rows = [f"{name}\n{number:,}" for name, number in zip(self.labels, self.pictures.tolist(), strict=True)]
-        axes.set_xticks(range(len(rows)), self.labels, rotation=30, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(rows)), rows)
+        angle = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(range(len(rows)), self.labels, parse_math=False, **angle)  # "$" is a letter
+        axes.set_yticks(range(len(rows)), rows, parse_math=False)
         # Thin white lines between the cells.
         axes.set_xticks(np.arange(len(rows) - 1) + 0.5, minor=True)
         axes.set_yticks(np.arange(len(rows) - 1) + 0.5, minor=True)
@@ -352,4 +354,5 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     if not rows:
         return
     for cells in (head, ["---", *["---:"] * (len(head) - 1)], *rows):
-        yield f"| {' | '.join(cells)} |"
+        escaped = (text.replace("|", "\\|") for text in cells)
+        yield f"| {' | '.join(escaped)} |"

@@ -76,7 +76,18 @@ def test_faces_in_larger_pictures_have_their_boxes(evaluation):
 
 def test_a_picture_within_a_file_has_its_line():
     assert place(PixelRow(Path("data/fer2013.csv"), "fear", line=7)) == "data/fer2013.csv, line 7"
-    assert place(Sample(Path(os.fsdecode(b"data/\xff.png")), "fear")) == "data/\\udcff.png"
+    assert place(Sample(Path(os.fsdecode(b"data/\xff.png")), "fear")) == "data/\\xff.png"
+
+
+def test_no_cell_is_a_formula(evaluation, tmp_path):
+    labels = ("=1+1", *EXPRESSIONS[1:])
+    report = replace(evaluation.report, labels=labels)
+    samples = [replace(item, label=labels[EXPRESSIONS.index(item.label)]) for item in evaluation.samples]
+    write(tmp_path / "table.csv", replace(evaluation, samples=samples, report=report))
+    with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert "'=1+1" in {row["label"] for row in rows}
+    assert not any(value.startswith("=") for row in rows for value in row.values())
 
 
 def test_what_cannot_be_written_is_said_before_the_work(monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -173,7 +174,7 @@ HOSTILE = "<script>alert(1)</script>\"'&"
 def test_no_name_becomes_markup(evaluation, tmp_path, monkeypatch):
     """An ONNX file from anywhere brings names of its own."""
     labels = tuple(f"{HOSTILE} {name}" for name in EXPRESSIONS)
-    path = tmp_path / f"{HOSTILE.replace('/', '')}.png"
+    path = tmp_path / os.fsdecode(f"{HOSTILE.replace('/', '')}\x1b[2J".encode() + b"\xff.png")
     path.write_bytes(evaluation.samples[0].path.read_bytes())
     samples = [replace(item, path=path, label=f"{HOSTILE} {item.label}") for item in evaluation.samples]
     names = {"labels": labels, "model": HOSTILE, "data": HOSTILE, "protocol": HOSTILE}
@@ -190,6 +191,8 @@ def test_no_name_becomes_markup(evaluation, tmp_path, monkeypatch):
     assert not reader.having("script")
     assert reader.open == []
     assert reader.text.count(HOSTILE) > 20
+    assert "\\x1b[2J\\xff.png" in reader.text
+    assert text.encode()
     known = {
         "id",
         "class",

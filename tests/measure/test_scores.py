@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -226,6 +227,18 @@ def test_markdown_holds_every_number():
     assert "| c | 5 | 40.00 | 100.00 |" in text
     assert "| c | 3 | 0 | 2 |" in text
     assert "calibration" not in text
+
+
+def test_labels_and_names_may_hold_anything(tmp_path):
+    """Bars, what matplotlib takes for formulas, and a name that is no UTF-8; and there may be many."""
+    labels = ("a|b", "$\\frac", "$x_$", *(f"label {number}" for number in range(17)))
+    report = Report(labels, np.eye(20, dtype=np.int64), model=os.fsdecode(b"\xff.onnx"))
+    report.save(tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "- Model: \\xff.onnx\n" in text
+    assert "| a\\|b | 1 | 100.00 | 100.00 |" in text
+    assert json.loads((tmp_path / "report.json").read_text())["labels"] == list(labels)
+    assert report.draw().get_size_inches()[0] == pytest.approx(8.6 * 2.5)
 
 
 def test_save_leaves_the_old_report_when_writing_fails(tmp_path, monkeypatch):
