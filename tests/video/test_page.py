@@ -121,6 +121,7 @@ def test_a_picture_is_drawn_once_for_all_its_readers(shown, monkeypatch):
 
 
 def test_a_reader_that_takes_nothing_and_one_that_asks_nothing_are_left(shown, monkeypatch):
+    assert page._Handler.timeout == page.TIMEOUT < 60
     monkeypatch.setattr(page._Handler, "timeout", 0.3)
     place = urlsplit(shown.address)
     before = threading.active_count()
