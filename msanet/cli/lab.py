@@ -44,7 +44,8 @@ def train(
     changes = [f"method={{name: {method}}}"] if method else []
     changes += [f"data.fold={fold}"] if fold else []
     chosen = load_recipe(recipe, [*changes, *(settings or ())])  # before torch, which takes seconds
-    from msanet.train.run import Run, Terminated
+    from msanet.train.interruption import Terminated
+    from msanet.train.run import Run
 
     run = Run(source, network, chosen, output, resume, extra, unlabelled, track or ())
     try:

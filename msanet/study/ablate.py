@@ -184,7 +184,7 @@ class Ablation:
                 print(f"cell {cell.name}", flush=True)
                 run = Run(self.source, cell.row.network, cell.recipe, cell.folder, resume=True)
                 run.train()
-                self.keep(cell, run, run.select(test), subsets)
+                self.keep(cell, run, run.pictures.select(test), subsets)
                 run.checkpoint.unlink()
                 return True
         except Timeout:

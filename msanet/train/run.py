@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import math
-import signal
-import threading
 import time
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -27,11 +23,10 @@ from rich.console import Console
 from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from msanet import data, weights
+from msanet import weights
 from msanet.data.alignment import aligned
-from msanet.data.arrange import arrange, default_labels
 from msanet.data.dataset import Batch, FaceDataset, training_loader
-from msanet.data.sample import NoSplitWarning, Sample, targets_of
+from msanet.data.sample import Sample, targets_of
 from msanet.data.sampling import EpochSampler
 from msanet.errors import InputError
 from msanet.files import replacing
@@ -46,22 +41,13 @@ from msanet.preprocessing import softmax
 from msanet.train.average import Average
 from msanet.train.checkpoint import Checkpoint, save_checkpoint
 from msanet.train.environment import check_processes, environment, share_statistics
+from msanet.train.interruption import Terminated, listening
+from msanet.train.optimizer import create_optimizer
+from msanet.train.pictures import Pictures
 from msanet.train.recipe import Recipe
 
 FIRST_STEPS = 20
 """Steps after which, without a terminal, it is said how long an epoch takes."""
-
-
-class Terminated(Exception):
-    """The process was asked to end (SIGTERM) or interrupted (SIGINT); what was done is in the checkpoint.
-
-    Args:
-        number: of the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
 
 
 class Run:
@@ -102,10 +88,8 @@ class Run:
         if self.checkpoint.exists() and not resume:
             raise InputError(f"{output} already holds a run: go on with --resume, or give another --output")
         self.accelerator = self.create_accelerator(trackers)
-        training = data.read(source, "train", **recipe.data)
-        told = data.labels_of(source, training)
-        self.entries = recipe.labels or default_labels(told, recipe.num_classes)
-        self.training, self.labels = arrange(training, self.entries, told if recipe.labels else None)
+        self.pictures = Pictures.read(source, recipe, extra, unlabelled)
+        self.labels = self.pictures.labels
         torch.manual_seed(recipe.seed)
         # a recipe for several networks may name arguments that only some of them have
         self.arguments = fitting_arguments(network, recipe.network)
@@ -158,38 +142,7 @@ class Run:
         )
 
     def create_optimizer(self) -> torch.optim.Optimizer:
-        """Of the method's parameters that learn, in groups by their rate's factor; the network's names count."""
-        recipe = self.recipe
-        own = {id(parameter): name for name, parameter in self.network.named_parameters()}
-        groups: dict[float, list[nn.Parameter]] = defaultdict(list)
-        for name, parameter in self.method.named_parameters():
-            name = own.get(id(parameter), name)
-            if any(name.startswith(frozen) for frozen in recipe.freeze):
-                parameter.requires_grad_(False)
-                continue
-            fitting = [beginning for beginning in recipe.rates if name.startswith(beginning)]
-            groups[recipe.rates[max(fitting, key=len)] if fitting else 1.0].append(parameter)
-        unknown = [
-            part for part in (*recipe.freeze, *recipe.rates) if not any(n.startswith(part) for n in own.values())
-        ]
-        if unknown:
-            first = ", ".join(dict.fromkeys(name.split(".")[0] for name in own.values()))
-            raise InputError(f"network {self.name} has no parameter that begins with {unknown[0]!r}: it has {first}")
-        if not groups:
-            raise InputError("freeze leaves nothing that learns: name fewer parameters")
-        parameters = [{"params": members, "factor": factor} for factor, members in groups.items()]
-        if recipe.optimizer == "adamw":
-            return torch.optim.AdamW(
-                parameters, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay, fused=True
-            )
-        return torch.optim.SGD(
-            parameters,
-            recipe.learning_rate,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
+        return create_optimizer(self.method, self.recipe)
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for a checkpoint to go on."""
@@ -267,19 +220,13 @@ class Run:
 
     def learn_all(self, asked: list[int]) -> Report | None:
         recipe, accelerator = self.recipe, self.accelerator
-        training = self.training
-        held_out = self.read_validation()
-        extra = self.read_other(self.extra)
-        unlabelled = self.read_other(self.unlabelled, labelled=False)
-        if "unlabelled" in self.method.inputs and not unlabelled:
-            raise InputError(
-                f"method {recipe.method['name']} wants pictures without labels: give --unlabelled NAME:DIR"
-            )
-        self.check_pictures([*training, *held_out, *extra, *unlabelled])
-        training, validation, extra, unlabelled = (
-            self.aligned(part) for part in (training, held_out, extra, unlabelled)
-        )
-        self.describe(len(training), len(validation), len(extra))
+        if "unlabelled" in self.method.inputs and not self.pictures.unlabelled:
+            name = recipe.method["name"]
+            raise InputError(f"method {name} wants pictures without labels too: give --unlabelled NAME:DIR")
+        self.check_pictures()
+        pictures = self.pictures.each(self.aligned)
+        training, extra = pictures.training, pictures.extra
+        self.describe()
         inputs = (*self.network.inputs, *self.method.inputs)
         dataset = FaceDataset(
             [*training, *extra],
@@ -290,7 +237,7 @@ class Run:
             seed=recipe.seed,
             small=(recipe.small_size, recipe.small_epochs),
             inputs=inputs,
-            unlabelled=unlabelled,
+            unlabelled=pictures.unlabelled,
         )
         sampler = EpochSampler(training, recipe.balance, recipe.seed, extra, recipe.extra_share if extra else 0.0)
         loader = training_loader(dataset, sampler, recipe.batch_size, recipe.workers)
@@ -314,8 +261,8 @@ class Run:
                 started = time.perf_counter()
                 sampler.chosen = self.method.sampler([*training, *extra], epoch)
                 terms = self.epoch(epoch, prepared, sampler, asked, bar, task)
-                self.finish_epoch(epoch, terms, validation, started, bar, task)
-        return self.finish(validation)
+                self.finish_epoch(epoch, terms, pictures.validation, started, bar, task)
+        return self.finish(pictures.validation)
 
     def fit(self, training: Sequence[Sample]) -> None:
         """What a method finds before the first step, by the first process, for all of them."""
@@ -415,46 +362,18 @@ class Run:
             optimizer.zero_grad()
         return terms
 
-    # -- data ---------------------------------------------------------------------------------------------------------
-
-    def select(self, samples: Sequence[Sample]) -> list[Sample]:
-        """The pictures of the run's labels, which bear them."""
-        return arrange(samples, self.entries)[0]
-
-    def read_validation(self) -> list[Sample]:
-        """The held-out pictures; none where the recipe holds out none."""
-        options = self.recipe.data
-        reader = data.parse(self.source)[1]
-        if reader.held_out and options.get("validation") == 0:
-            return []
-        held_out = {name: options[name] for name in reader.held_out if name in options}
-        return self.select(data.read(self.source, "validation", **held_out))
-
-    def read_other(self, source: str, labelled: bool = True) -> list[Sample]:
-        """All training pictures of another data set: none is held out, since validation is the main set's alone."""
-        if not source:
-            return []
-        options: dict[str, Any] = {"validation": 0} if "validation" in data.parse(source)[1].held_out else {}
-        with warnings.catch_warnings():  # it is not tested on
-            warnings.simplefilter("ignore", NoSplitWarning)
-            samples = data.read(source, "train", **options)
-        return self.select(samples) if labelled else samples
-
-    def check_pictures(self, samples: Sequence[Sample]) -> None:
+    def check_pictures(self) -> None:
         """The pictures must be those that the run began with.
 
         Raises:
             InputError: they have changed since.
         """
-        digest = hashlib.blake2b(digest_size=16)
-        for sample in samples:
-            with suppress(OSError):
-                digest.update(f"{sample.name} {sample.label} {sample.votes} {sample.path.stat().st_size}\n".encode())
-        self.fingerprint = f"{len(samples)} {digest.hexdigest()}"
+        self.fingerprint = self.pictures.fingerprint
         if self.restored is not None and self.restored.state["pictures"] != self.fingerprint:
+            before, now = (text.split()[0] for text in (self.restored.state["pictures"], self.fingerprint))
             raise InputError(
-                f"the pictures of {self.source} have changed since this run began (they were "
-                f"{self.restored.state['pictures'].split()[0]}, now {len(samples)}): bring them back, or start anew"
+                f"the pictures of {self.source} have changed since this run began (there were {before}, now {now}): "
+                "bring them back, or start anew"
             )
 
     def aligned(self, samples: Sequence[Sample]) -> list[Sample]:
@@ -562,8 +481,10 @@ class Run:
         if self.report is not None:
             self.report.save(self.output / which)
 
-    def describe(self, training: int, validation: int, extra: int) -> None:
+    def describe(self) -> None:
         """recipe.yaml and environment.json; and what is about to happen, in a sentence."""
+        parts = ("training", "validation", "extra")
+        training, validation, extra = (len(getattr(self.pictures, part)) for part in parts)
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
         device, processes = str(self.accelerator.device), self.accelerator.num_processes
         words = [f"{training:,} training", f"{validation:,} validation", *([f"{extra:,} extra"] if extra else [])]
@@ -598,24 +519,3 @@ class Run:
         if validation:
             self.validate(validation)
         return self.report
-
-
-@contextmanager
-def listening() -> Iterator[list[int]]:
-    """The numbers of the signals SIGTERM and SIGINT that come meanwhile; a second SIGINT interrupts at once."""
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # only that one receives signals
-        yield asked
-        return
-
-    def note(number: int, _: object) -> None:
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -36,8 +36,9 @@ from msanet.networks import network_arguments
 from msanet.networks.network import PooledNetwork
 from msanet.preprocessing import softmax
 from msanet.train.average import Average
+from msanet.train.interruption import Terminated
 from msanet.train.recipe import Recipe, load_recipe, recipe_names
-from msanet.train.run import Run, Terminated
+from msanet.train.run import Run
 from tests.conftest import TINY_RECIPE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
