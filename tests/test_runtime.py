@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from msanet.errors import InputError
-from msanet.runtime import Session, available_threads
+from msanet.runtime import Session, available_threads, usable_threads
 
 ARENAS = """
 import ctypes, sys, threading
@@ -44,6 +44,14 @@ def test_limited_arenas_are_two_however_many_threads():
         return len(re.findall("<heap nr=", run.stdout))
 
     assert arenas("limited") <= 2 < arenas("free")
+
+
+def test_threads_are_no_more_than_there_are_processors(monkeypatch):
+    monkeypatch.setattr("msanet.runtime.processors", lambda: 4)
+    assert [usable_threads(number) for number in (None, 1, 4, 5, 256)] == [4, 1, 4, 4, 4]
+    for number in (0, -1, 257):
+        with pytest.raises(InputError, match=f"workers is {number}: give 1 to 256"):
+            usable_threads(number, "workers")
 
 
 def test_a_file_and_its_bytes_run_alike(tiny_model):
