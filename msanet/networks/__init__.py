@@ -80,7 +80,7 @@ def network_arguments(name: str) -> dict[str, Any]:
     """The arguments that a network of `NETWORKS` has besides `num_classes`, with their defaults; timm's are its own."""
     if name.startswith(PREFIX):
         return {}
-    own = dict(inspect.signature(NETWORKS[name]).parameters)
+    own = dict(inspect.signature(NETWORKS[check_network(name)]).parameters)
     if own.pop("arguments", None):  # a form of MSANet with one branch
         others = inspect.signature(MSANet).parameters
         own |= {argument: others[argument] for argument in others if argument not in ("kernels", "attention")}
