@@ -18,7 +18,7 @@ from msanet.data.alignment import aligned
 from msanet.data.sample import DataWarning
 from msanet.errors import InputError, require
 from msanet.files import replacing
-from msanet.measure.evaluate import examine
+from msanet.measure.evaluate import examine, held_out
 from msanet.model import METADATA_KEY, Metadata
 from msanet.networks.network import Explains, Network, example_inputs
 from msanet.preprocessing import softmax
@@ -214,7 +214,7 @@ def to_int8(content: bytes, model: str | Path, metadata: Metadata, source: str) 
         InputError: the data cannot be used.
     """
     onnx = require("onnx")
-    samples = data.read(source, "train")
+    samples = data.read(source, "train", **held_out(metadata, source))
     chosen = np.random.default_rng(0).choice(len(samples), min(CALIBRATION, len(samples)), replace=False)
     calibrating = aligned([samples[index] for index in chosen], metadata.preprocessing)
     graph = quantized(content, metadata.preprocessing([sample.crop() for sample in calibrating]))

@@ -81,7 +81,7 @@ class Ablation:
             for other in row.against:
                 if other not in names:
                     raise InputError(f"row {row.name} is compared with {other}, which is not a row: name one of them")
-        common = load_recipe(recipe, settings)
+        self.common = common = load_recipe(recipe, settings)
         self.recipe_name, self.settings = str(recipe), tuple(settings)
         self.cells: dict[str, list[Cell]] = {}
         for row in rows:
@@ -164,7 +164,9 @@ class Ablation:
 
     def pictures(self) -> tuple[list[Sample], dict[str, set[Path]]]:
         """The test pictures, and which of them belong to each subset that can be read."""
-        test = data.read(self.source, "test")
+        reader = data.parse(self.source)[1]
+        options = {name: self.common.data[name] for name in reader.held_out if name in self.common.data}
+        test = data.read(self.source, "test", **options)
         subsets = {}
         for name in data.subsets_of(self.source):
             try:

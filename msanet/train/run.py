@@ -16,6 +16,7 @@ import torch
 import torch.distributed
 import yaml
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import DataLoaderConfiguration
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
@@ -114,6 +115,11 @@ class Run:
             self.restore()
 
     def create_accelerator(self, trackers: Sequence[str]) -> Accelerator:
+        missing = [name for name in trackers if name not in get_available_trackers()]
+        if missing:
+            raise InputError(
+                f"tracker {missing[0]} is not installed, or accelerate knows none of that name: install it"
+            )
         half = self.recipe.precision == "float16"
         accelerator = Accelerator(
             mixed_precision="fp16" if half else "no",

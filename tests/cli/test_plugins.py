@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -89,6 +90,33 @@ def test_one_file_adds_a_network_a_method_a_data_set_and_an_augmentation(tmp_pat
     without = msanet("evaluate", "--data", f"folder:{folder}", "--model", best)
     assert without.returncode == 2
     assert "there is no network 'mean'" in without.stderr
+
+
+def test_scn_dan_and_timm_need_nothing_that_a_file_outside_does_not_have(tmp_path, make_faces):
+    folder, package = make_faces({"train": 2, "validation": 1}), ROOT / "msanet"
+    files = {
+        "methods/scn.py": 'from msanet.methods import METHODS\nMETHODS["own_scn"] = SCN\n',
+        "networks/dan.py": 'from msanet.networks import NETWORKS\nNETWORKS["own_dan"] = DAN\n',
+        "networks/timm_backbone.py": (
+            "from functools import partial\nfrom msanet.networks import NETWORKS\n"
+            'NETWORKS["own_timm"] = lambda num_classes=7: TimmBackbone(num_classes, model="test_resnet")\n'
+        ),
+    }
+    plugins: list[object] = []
+    for name, line in files.items():
+        path = tmp_path / Path(name).name
+        path.write_text((package / name).read_text() + line)
+        plugins += ["--plugin", path]
+    settings = ["epochs=1", "batch_size=8", "workers=0", "preprocessing.size=32", "preprocessing.resize=null"]
+    settings += ["small_epochs=0", "precision=float32", "network={}", "method.relabel_from=1"]
+    networks = ["own_dan", *(["own_timm"] if importlib.util.find_spec("timm") else [])]
+    for network in networks:
+        run = msanet(
+            *(*plugins, "train", "--data", f"folder:{folder}", "--network", network, "--method", "own_scn"),
+            *("--output", tmp_path / network, *(word for setting in settings for word in ("--set", setting))),
+        )
+        assert run.returncode == 0, run.stderr
+        assert "importance_spread" in (tmp_path / network / "metrics.csv").read_text()
 
 
 @pytest.mark.parametrize("text", ["import nothing_like_it", "1 / 0", "def ("])

@@ -60,6 +60,8 @@ FULL: dict[str, Any] = {
     "warmup_epochs": 0.5,
 }
 
+SCN = {"name": "scn", "relabel_from": 1, "threshold": 0.0, "relabel": "all"}
+
 
 @pytest.fixture
 def source(faces_folder) -> str:
@@ -551,7 +553,7 @@ def test_a_process_that_is_killed_leaves_a_run_that_can_be_resumed(source, tmp_p
 
 def test_two_processes_train_one_run(source, tmp_path):
     recipe, output = tmp_path / "tiny.yaml", tmp_path / "run"
-    recipe.write_text(yaml.safe_dump({**TINY, "precision": "float32"}))
+    recipe.write_text(yaml.safe_dump({**TINY, "precision": "float32", "method": SCN}))
     command = [*(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")]
     command += [*("-m", "msanet", "train", "--data", source, "--network", NETWORK, "--output", str(output))]
     run = subprocess.run(
@@ -571,6 +573,9 @@ def test_two_processes_train_one_run(source, tmp_path):
     answers = predict(network, validation, metadata.preprocessing, metadata.expressions).argmax(axis=1)
     targets = np.array([EXPRESSIONS.index(sample.label) for sample in validation])
     assert report["accuracy"] == pytest.approx((answers == targets).mean())
+    # what the method learnt of pictures is of both halves: each process saw half of every batch
+    relabelled = weights.load_tensors(output / "checkpoint.safetensors")[0]["method/labels"]
+    assert int((relabelled >= 0).sum()) > len(relabelled) / 2
 
 
 def test_resuming_a_finished_run_changes_nothing(source, tmp_path):
@@ -674,9 +679,6 @@ def test_a_run_that_diverges_says_so(source, tmp_path):
 
 def state_of(folder: Path, which: str = "last") -> dict[str, Tensor]:
     return weights.load_tensors(folder / f"{which}.safetensors")[0]
-
-
-SCN = {"name": "scn", "relabel_from": 1, "threshold": 0.0, "relabel": "all"}
 
 
 def test_what_a_method_learns_of_pictures_survives_workers_and_an_end_within_an_epoch(source, tmp_path, monkeypatch):
@@ -825,3 +827,9 @@ def test_a_run_that_gets_no_better_stops(source, tmp_path):
     run.train()
     assert len(run.rows) == 3
     assert (tmp_path / "run" / "last.safetensors").is_file()
+
+
+def test_a_tracker_that_is_not_there_is_one_sentence(source, tmp_path):
+    with pytest.raises(InputError, match="tracker magic is not installed"):
+        Run(source, NETWORK, Recipe(**TINY), tmp_path / "run", trackers=["magic"])
+    assert not (tmp_path / "run").exists()
