@@ -124,15 +124,20 @@ class FaceDetector:
         self.certainty = certainty
         self._session = Session(_yunet(), threads)
 
-    def __call__(self, picture: np.ndarray) -> Detections:
-        """Find the faces of an RGB uint8 [H, W, 3] picture; the best come first."""
+    def __call__(self, picture: np.ndarray, reduction: int = 1) -> Detections:
+        """Find the faces of an RGB uint8 [H, W, 3] picture; the best come first.
+
+        Args:
+            picture: to be searched.
+            reduction: how many times smaller than its original it is: whether to search in tiles goes by that.
+        """
         height, width = picture.shape[:2]
         longest = max(height, width)
         factor = min(self.size, max(longest, LEAST_LOOK)) / longest
-        closer = CLOSER * min(self.size / 640, 1)
+        closer = min(CLOSER * min(self.size / 640, 1) * reduction, 1.0)
         small, scale = _resized(picture, factor)
         found = _scaled(self._detect(small), scale)
-        if factor < closer and _very_large(height, width):
+        if factor < closer and _very_large(height * reduction, width * reduction):
             found = self._best(*_joined([found, self._in_tiles(picture, closer)]))
         if self.turns and not len(found[0]):
             height, width = small.shape[:2]

@@ -210,7 +210,7 @@ class Recognizer:
             InputError: the picture cannot be read.
         """
         picture, width, height, reduction = images.read_picture(source)
-        boxes, scores, landmarks = self._detect(picture)
+        boxes, scores, landmarks = self._detect(picture, reduction)
         framing = self.preprocessing.framing
         crops = [crop(picture, box, points, framing) for box, points in zip(boxes, landmarks, strict=True)]
         return Found(boxes, scores, landmarks, crops, picture, images.name_of(source), (width, height), reduction)
@@ -340,10 +340,12 @@ class Recognizer:
             attention=attention if len(attention) else None,
         )
 
-    def _detect(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _detect(self, picture: np.ndarray, reduction: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The detector's faces, the largest first, checked: it may be the user's own."""
-        found = self.detector(picture)
-        boxes, scores, landmarks = found if isinstance(self.detector, FaceDetector) else _checked(found)
+        if isinstance(self.detector, FaceDetector):
+            boxes, scores, landmarks = self.detector(picture, reduction)
+        else:
+            boxes, scores, landmarks = _checked(self.detector(picture))
         order = np.argsort(-(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), kind="stable")
         return boxes[order], scores[order], landmarks[order]
 

@@ -153,6 +153,16 @@ def test_tiles_cover_a_side_and_overlap(side):
     assert len(spans) <= 1 + side / (LONGEST_TILE - OVERLAP)
 
 
+def test_a_picture_that_was_read_smaller_is_searched_as_its_original_would_be(detector, portrait):
+    """Half of a file of 12,000 x 9,000 pixels: a face of 110 pixels there has 55 here."""
+    picture = np.full((4500, 6000, 3), 110, np.uint8)
+    picture[3100:3200, 4200:4290] = cv2.resize(portrait[20:420, 80:440], (90, 100), interpolation=cv2.INTER_AREA)
+    assert len(detector(picture)[0]) == 0
+    boxes, _, _ = detector(picture, 2)
+    assert len(boxes) == 1
+    assert np.abs(boxes[0, :2] + boxes[0, 2:] - [8490, 6300]).max() < 60
+
+
 def shuffled(head: np.ndarray, seed: int) -> np.ndarray:
     """The head in 16 squares that changed places: skin, eyes and hair, but no face. RGB uint8 [120, 120, 3]."""
     face = cv2.resize(head[:, 10:], (120, 120), interpolation=cv2.INTER_AREA)
