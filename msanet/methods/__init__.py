@@ -9,10 +9,18 @@ from pydantic import BaseModel, ValidationError
 
 from msanet.errors import InputError
 from msanet.methods.dan import DANLosses
+from msanet.methods.dda import DDA
 from msanet.methods.distill import Distill
+from msanet.methods.dlp import DLP
+from msanet.methods.fmpn import FMPNLosses
+from msanet.methods.manet import MANetLoss
 from msanet.methods.method import Context, Method, Wrapper
 from msanet.methods.mixup import Mixup
+from msanet.methods.oadn import OADNLosses
+from msanet.methods.pdls import PDLS
 from msanet.methods.plain import Plain
+from msanet.methods.psr import PSRLoss
+from msanet.methods.ran import RANLosses
 from msanet.methods.scn import SCN
 from msanet.networks.network import Network
 
@@ -24,6 +32,14 @@ METHODS: dict[str, type[Method]] = {
     "distill": Distill,
     "scn": SCN,
     "dan": DANLosses,
+    "manet": MANetLoss,
+    "ran": RANLosses,
+    "dlp": DLP,
+    "dda": DDA,
+    "oadn": OADNLosses,
+    "pdls": PDLS,
+    "psr": PSRLoss,
+    "fmpn": FMPNLosses,
 }
 
 

@@ -9,10 +9,21 @@ from typing import Any
 import torch
 
 from msanet.errors import InputError
+from msanet.networks.cbam_resnet import CBAMResNet18
 from msanet.networks.dan import DAN
+from msanet.networks.dlp_cnn import DLPCNN
+from msanet.networks.fmpn import FMPN
+from msanet.networks.gacnn import GACNN
+from msanet.networks.manet import MANet
 from msanet.networks.msanet import MSANet, msanet_ms, msanet_ms_as
 from msanet.networks.network import Explains, Explanation, Network, example_inputs
+from msanet.networks.oadn import OADN
+from msanet.networks.pacnn import PACNN
+from msanet.networks.psr import PSR
+from msanet.networks.ran import RAN
+from msanet.networks.res2net import Res2Net
 from msanet.networks.resnet import ResNet18
+from msanet.networks.se_resnet import SEResNet18
 from msanet.networks.timm_backbone import PREFIX, TimmBackbone
 
 __all__ = [
@@ -36,6 +47,17 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "msanet_ms_as": msanet_ms_as,
     "msanet": MSANet,
     "dan": DAN,
+    "res2net": Res2Net,
+    "cbam_resnet18": CBAMResNet18,
+    "se_resnet18": SEResNet18,
+    "manet": MANet,
+    "ran": RAN,
+    "dlp_cnn": DLPCNN,
+    "oadn": OADN,
+    "pacnn": PACNN,
+    "gacnn": GACNN,
+    "psr": PSR,
+    "fmpn": FMPN,
 }
 
 
@@ -124,7 +146,8 @@ def count_cost(network: Network, size: int) -> tuple[int, int]:
     training = network.training
     counter = FlopCounterMode(display=False)
     images, inputs = example_inputs(network, 1, size)
+    device = next(iter(network.parameters())).device
     with counter, torch.no_grad():
-        network.eval()(images, **inputs)
+        network.eval()(images.to(device), **{name: item.to(device) for name, item in inputs.items()})
     network.train(training)
     return parameters, counter.get_total_flops() // 2
