@@ -22,6 +22,21 @@ settings.register_profile("msanet", deadline=None)
 settings.load_profile("msanet")
 
 # A recipe that trains on a few pictures in seconds; tests say for how many epochs.
+SMALL: dict[str, dict[str, Any]] = {
+    "res2net": {"width": 4},
+    "cbam_resnet18": {"stem_width": 16},
+    "se_resnet18": {"stem_width": 16},
+    "manet": {"stem_width": 16},
+    "ran": {"stem_width": 16},
+    "dlp_cnn": {"size": 32, "width": 8, "hidden": 32},
+    "oadn": {"stem_width": 16, "hidden": 32},
+    "pacnn": {"width": 4, "hidden": 32},
+    "gacnn": {"size": 32, "width": 4, "hidden": 32},
+    "psr": {"size": 64, "width": 4, "blocks": 1},
+    "fmpn": {"width": 4, "stem_width": 16},
+}
+"""Arguments with which a large network is a narrow one, for tests that every network goes through."""
+
 TINY_RECIPE: dict[str, Any] = {
     "network": {"channels": [16, 32], "strides": [1, 2]},
     "preprocessing": {"size": 32, "gray": True},

@@ -22,14 +22,16 @@ from msanet.networks.network import Explains, example_inputs
 from msanet.preprocessing import Preprocessing, softmax
 from msanet.recognize.recognizer import Recognizer
 from msanet.runtime import Session
+from tests.conftest import SMALL
 
 SIZE = 32
 
 
 def save(path: Path, network: str = "msanet_ms") -> Metadata:
     torch.manual_seed(0)
-    metadata = Metadata("tiny", network, {}, expressions_for(7), Preprocessing(size=SIZE), 1.5)
-    weights.save(path, create_network(network, 7).state_dict(), metadata)
+    arguments = SMALL.get(network, {})
+    metadata = Metadata("tiny", network, arguments, expressions_for(7), Preprocessing(size=SIZE), 1.5)
+    weights.save(path, create_network(network, 7, **arguments).state_dict(), metadata)
     return metadata
 
 

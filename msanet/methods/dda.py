@@ -20,9 +20,10 @@ from msanet.networks.network import Network
 class DDA(Method):
     """DDA loss (Farzaneh & Qi, 2020): near the class's centre, and nearer than to the others; any network.
 
-    Read from the authors' public code. The centres have an update of their own, by which all the pictures of a batch move them, over one more than their
-    number; the centre loss moves them whatever its weight. They start from He's normal distribution, so that squared
-    distances are in the hundreds and the softmax of the discriminative loss starts saturated: its entropy is logged.
+    Read from the authors' public code. The centres have an update of their own, by which all the pictures of a batch
+    move them, over one more than their number; the centre loss moves them whatever its weight. They start from He's
+    normal distribution, so that squared distances are in the hundreds and the softmax of the discriminative loss starts
+    saturated: its entropy is logged.
 
     Options:
         center: weight of the centre loss.

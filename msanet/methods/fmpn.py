@@ -31,10 +31,10 @@ SIDE = 64
 class FMPNLosses(Method):
     """FMPN's losses (Chen et al., 2019), masks after FMPN: they show where a class moves; for network `fmpn`.
 
-    The authors' masks need a neutral picture of the same person, which most data sets lack. The map of a class is the absolute difference of its mean training face from the mean neutral one, equalised; that
-    of neutral the mean of the others'. It is laid on each picture by the landmarks, so it is turned and shifted with
-    it. Maps are symmetric, each face counting with its mirror image, so it makes no difference that a picture was
-    flipped.
+    The authors' masks need a neutral picture of the same person, which most data sets lack. The map of a class is the
+    absolute difference of its mean training face from the mean neutral one, equalised; that of neutral the mean of the
+    others'. It is laid on each picture by the landmarks, so it is turned and shifted with it. Maps are symmetric, each
+    face counting with its mirror image, so it makes no difference that a picture was flipped.
 
     Options:
         mask: weight of the mask's squared error.
@@ -95,7 +95,9 @@ class FMPNLosses(Method):
 def similarity(sources: Tensor, destinations: Tensor) -> Tensor:
     """The maps [B, 2, 3] (turn, scale, shift) that bring points [B, N, 2] nearest to others by least squares."""
     source, destination = sources.mean(dim=1), destinations.mean(dim=1)
-    (x, y), (u, v) = ((points - mean[:, None]).unbind(dim=2) for points, mean in ((sources, source), (destinations, destination)))
+    (x, y), (u, v) = (
+        (points - mean[:, None]).unbind(dim=2) for points, mean in ((sources, source), (destinations, destination))
+    )
     square = (x**2 + y**2).sum(dim=1).clamp(min=1e-8)
     cosine, sine = (x * u + y * v).sum(dim=1) / square, (x * v - y * u).sum(dim=1) / square
     linear = torch.stack([torch.stack([cosine, -sine], dim=1), torch.stack([sine, cosine], dim=1)], dim=1)
@@ -113,7 +115,7 @@ def moved(maps: Tensor, matrices: Tensor, size: int) -> Tensor:
     middles = (torch.arange(size, device=maps.device) + 0.5) / size
     y, x = torch.meshgrid(middles, middles, indexing="ij")
     places = torch.stack([x, y, torch.ones_like(x)], dim=2).flatten(0, 1)  # [size * size, 3]
-    grid = 2 * (places @ matrices.transpose(1, 2)).unflatten(1, (size, size)) - 1
+    grid = 2 * torch.unflatten(places @ matrices.transpose(1, 2), 1, (size, size)) - 1
     return grid_sample(maps, grid, align_corners=False)
 
 

@@ -16,13 +16,17 @@ class MANetLoss(Method):
 
     def __init__(self, network: Network, options: Options, context: Context) -> None:
         if not isinstance(network, MANet):
-            raise InputError("method manet trains the branches of network manet: choose that network, or another method")
+            raise InputError(
+                "method manet trains the branches of network manet: choose that network, or another method"
+            )
         super().__init__(network, options, context)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         assert isinstance(self.network, MANet)
         features = self.network.features(batch.images)
-        local, whole = (self.cross_entropy(part.float(), batch.targets) for part in self.network.branch_logits(features))
+        local, whole = (
+            self.cross_entropy(part.float(), batch.targets) for part in self.network.branch_logits(features)
+        )
         share = self.network.local_share
         return {
             "loss": share * local + (1 - share) * whole,

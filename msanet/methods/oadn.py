@@ -1,4 +1,7 @@
-"""The losses of OADN (Ding, Zhou & Chellappa, IJCB 2020): cross-entropy of both branches. Letters: B batch, K classes."""
+"""The losses of OADN (Ding, Zhou & Chellappa, IJCB 2020): cross-entropy of both branches.
+
+Letters: B batch, K classes.
+"""
 
 from __future__ import annotations
 

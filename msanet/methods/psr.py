@@ -51,7 +51,7 @@ class PSRLoss(Method):
             images = resized(images, self.network.size)
             loss = l1_loss(module(avg_pool2d(images, 2)), images)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         optimizer.zero_grad()
 

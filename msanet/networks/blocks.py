@@ -89,7 +89,7 @@ def residual_layer(
     return nn.Sequential(block(inputs, outputs, stride, shortcut), block(outputs, outputs))
 
 
-class RefinedBlock(BasicBlock):
+class RefinedBlock(BasicBlock):  # type: ignore[misc]
     """ResNet's basic block whose branch goes through an attention before the shortcut is added.
 
     Args:

@@ -18,7 +18,8 @@ CHANNELS = (64, 0, 96, 0, 128, 128, 0, 256, 256)
 class DLPCNN(Network):
     """DLP-CNN (Li, Deng & Du, CVPR 2017): six convolutions and two large layers.
 
-    Known from two public reruns, not from the authors; the locality loss is method `dlp`. 74,944,743 parameters at 100 pixels with seven classes, nearly all in one layer (none is published); 34.0 M at 64.
+    Known from two public reruns, not from the authors; the locality loss is method `dlp`. 74,944,743 parameters at 100
+    pixels with seven classes, nearly all in one layer (none is published); 34.0 M at 64.
 
     Args:
         num_classes: K.

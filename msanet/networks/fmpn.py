@@ -12,7 +12,6 @@ from torch.nn.functional import interpolate
 
 from msanet.errors import InputError
 from msanet.networks.blocks import Trunk, conv_bn, initialize
-from msanet.networks.network import Network
 
 
 class ResidualPair(nn.Module):
@@ -24,7 +23,9 @@ class ResidualPair(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*conv_bn(channels, channels, 3), nn.PReLU(), *conv_bn(channels, channels, 3), nn.PReLU())
+        self.layers = nn.Sequential(
+            *conv_bn(channels, channels, 3), nn.PReLU(), *conv_bn(channels, channels, 3), nn.PReLU()
+        )
 
     def forward(self, maps: Tensor) -> Tensor:
         """[B, C, H, W] -> the same."""
@@ -71,7 +72,7 @@ class PriorFusion(nn.Module):
         return self.fuse(self.color(images) + self.masked(masked))
 
 
-class FMPN(Network):
+class FMPN(Trunk):
     """FMPN (Chen et al., VCIP 2019): a generated mask of where faces move, fused with the picture; ResNet-18.
 
     Read from the authors' public code. Readings: ResNet-18 in the place of Inception-V3, a mask generator of a quarter
@@ -92,11 +93,10 @@ class FMPN(Network):
     def __init__(
         self, num_classes: int = 7, *, width: int = 16, strides: Sequence[int] = (2, 2), stem_width: int = 64
     ) -> None:
-        super().__init__()
+        super().__init__(strides, stem_width)
         if width < 1:
             raise InputError(f"width is {width}: it must be at least 1")
         self.generator, self.fusion = MaskGenerator(width), PriorFusion()
-        self.trunk = Trunk(strides, stem_width)
         self.fc = nn.Linear(8 * stem_width, num_classes)
         initialize(self)
 
@@ -105,7 +105,7 @@ class FMPN(Network):
         gray = images.mean(dim=1, keepdim=True)
         masks = self.generator(gray)
         fused = self.fusion(images, masks * gray)
-        return self.trunk.trunk(fused).mean(dim=(2, 3)), masks
+        return self.trunk(fused).mean(dim=(2, 3)), masks
 
     def features(self, images: Tensor, **inputs: Tensor) -> Tensor:
         return self.parts(images)[0]

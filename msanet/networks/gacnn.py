@@ -17,8 +17,9 @@ WHOLE = 512
 class GACNN(PACNN):
     """gACNN (Li et al., TIP 2019): pACNN's 24 gated patches and a gated view of the whole face.
 
-    Read from the authors' network files, with the readings of `PACNN`. 209,274,520 parameters at 224 pixels with seven classes. The 134.29 M that are often printed are exactly VGG-16's
-    with seven outputs. The loss is cross-entropy: method `plain`.
+    Read from the authors' network files, with the readings of `PACNN`. 209,274,520 parameters at 224 pixels with seven
+    classes. The 134.29 M that are often printed are exactly VGG-16's with seven outputs. The loss is cross-entropy:
+    method `plain`.
 
     Args:
         num_classes: K.

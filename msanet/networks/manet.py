@@ -5,6 +5,7 @@ Letters: B batch, C channels, h w sides of a map, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 
 from msanet.errors import InputError
 from msanet.networks.blocks import Refined, RefinedBlock, Stem, conv_bn, initialize, residual_layer
-from msanet.networks.network import Network
 
 SUBSETS = 4
 
@@ -33,22 +33,23 @@ class TwoWayBlock(nn.Module):
         super().__init__()
         own = outputs // SUBSETS
         self.enter = nn.Sequential(*conv_bn(inputs, outputs, 3, stride), nn.ReLU(inplace=True))
-        self.chains = nn.ModuleList(
-            nn.ModuleList(nn.Sequential(*conv_bn(own, own, 3)) for _ in range(SUBSETS)) for _ in range(2)
-        )
+        self.down = nn.ModuleList(nn.Sequential(*conv_bn(own, own, 3)) for _ in range(SUBSETS))
+        self.up = nn.ModuleList(nn.Sequential(*conv_bn(own, own, 3)) for _ in range(SUBSETS))
         self.shortcut = nn.Identity() if shortcut is None else shortcut
 
     def forward(self, maps: Tensor) -> Tensor:
         """[B, inputs, h, w] -> [B, outputs, h/stride, w/stride]."""
         subsets = self.enter(maps).chunk(SUBSETS, dim=1)
-        down, up = self.chains
-        answers: list[tuple[Tensor, Tensor]] = []
-        for first, second, one, other in zip(subsets, subsets[::-1], down, up, strict=True):
-            if answers:
-                first, second = torch.relu(answers[-1][0]) + first, torch.relu(answers[-1][1]) + second
-            answers.append((one(first), other(second)))
-        forth, back = zip(*answers, strict=True)
-        return torch.relu(torch.cat(forth, dim=1) + torch.cat(back[::-1], dim=1) + self.shortcut(maps))
+        down, up = chain(self.down, subsets), chain(self.up, subsets[::-1])
+        return torch.relu(torch.cat(down, dim=1) + torch.cat(up[::-1], dim=1) + self.shortcut(maps))
+
+
+def chain(steps: nn.ModuleList, subsets: Sequence[Tensor]) -> list[Tensor]:
+    """a_1 = P_1(s_1), a_i = P_i(relu(a_(i-1)) + s_i)."""
+    answers: list[Tensor] = []
+    for step, subset in zip(steps, subsets, strict=True):
+        answers.append(step(torch.relu(answers[-1]) + subset if answers else subset))
+    return answers
 
 
 class MANet(Stem):
@@ -97,7 +98,9 @@ class MANet(Stem):
         if min(shared.shape[2:]) < 2:
             raise InputError("manet cuts its maps into quarters: give it pictures of 9 pixels or more")
         rows, columns = ((side + 1) // 2 for side in shared.shape[2:])
-        halves = [part for half in (shared[:, :, :rows], shared[:, :, rows:]) for part in half.tensor_split((columns,), 3)]
+        halves = [
+            part for half in (shared[:, :, :rows], shared[:, :, rows:]) for part in half.tensor_split((columns,), 3)
+        ]
         one, two, three, four = (branch(quarter) for branch, quarter in zip(self.quarters, halves, strict=True))
         return torch.cat([torch.cat([one, two], dim=3), torch.cat([three, four], dim=3)], dim=2)
 

@@ -5,6 +5,8 @@ Letters: B batch, P patches, C channels of the map, h w its sides, s side of a p
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +25,7 @@ def convolutions(*channels: int, groups: int = 1) -> list[nn.Module]:
     With groups, these are channels of one group, and no group sees another's.
     """
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(channels, channels[1:], strict=False):
+    for inputs, outputs in pairwise(channels):
         layers += [
             nn.Conv2d(groups * inputs, groups * outputs, 3, padding=1, groups=groups),
             nn.BatchNorm2d(groups * outputs, affine=False),
@@ -158,7 +160,7 @@ class PACNN(Network):
         padded = nn.functional.pad(maps, (side, side, side, side)).flatten(2)  # [B, C, (h + 2s) * (w + 2s)]
         places = (rows[..., :, None] * (width + 2 * side) + columns[..., None, :]).flatten(1)  # [B, 24 * s * s]
         cut = padded.gather(2, places[:, None].expand(-1, self.channels, -1))
-        return cut.unflatten(2, (NUMBER, side, side)).transpose(1, 2).flatten(1, 2)
+        return torch.unflatten(cut, 2, (NUMBER, side, side)).transpose(1, 2).flatten(1, 2)
 
     def local(self, maps: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
         """Map and landmarks -> the 24 units' features [B, 24, 64] and gates [B, 24, 1]."""

@@ -45,7 +45,7 @@ class Transformer(nn.Module):
         middles = (2 * torch.arange(side, device=images.device) + 1) / side - 1
         y, x = torch.meshgrid(middles, middles, indexing="ij")
         places = torch.stack([x, y, torch.ones_like(x)], dim=2).flatten(0, 1)  # [S * S, 3]
-        grid = (places @ matrix.transpose(1, 2)).unflatten(1, (side, side))  # [B, S, S, 2]
+        grid = torch.unflatten(places @ matrix.transpose(1, 2), 1, (side, side))  # [B, S, S, 2]
         return grid_sample(images.float(), grid.float(), align_corners=False)
 
 
@@ -74,9 +74,7 @@ class SuperResolution(nn.Module):
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
         self.enter = nn.Conv2d(3, width, 3, padding=1)
-        self.body = nn.Sequential(
-            *(Residual(width) for _ in range(blocks)), nn.Conv2d(width, width, 3, padding=1)
-        )
+        self.body = nn.Sequential(*(Residual(width) for _ in range(blocks)), nn.Conv2d(width, width, 3, padding=1))
         self.leave = nn.Sequential(
             nn.Conv2d(width, 4 * width, 3, padding=1), nn.PixelShuffle(2), nn.Conv2d(width, 3, 3, padding=1)
         )
@@ -101,11 +99,12 @@ def vgg_blocks(inputs: int, *stages: Sequence[int]) -> nn.Sequential:
 class PSR(Network):
     """PSR (Vo et al., IEEE Access 2020): the picture halved, enlarged by super-resolution, and as it is; VGG-16.
 
-    A spatial transformer comes first. Each scale has its own first half of VGG-16-BN; the second half and the classifier are shared. The answer is the
-    mean of the three softmaxes, as its logarithm. Read from the authors' public code: the halved picture passes no
-    gradient, so that the transformer learns from the whole one alone. 20,244,586 parameters at 100 pixels with seven
-    classes (published: 20.24 M). The loss on the three branches is method `psr`, which also trains the super-resolution
-    beforehand (a reading: its published weights cannot be had); the smoothed targets are method `pdls`.
+    A spatial transformer comes first. Each scale has its own first half of VGG-16-BN; the second half and the
+    classifier are shared. The answer is the mean of the three softmaxes, as its logarithm. Read from the authors'
+    public code: the halved picture passes no gradient, so that the transformer learns from the whole one alone.
+    20,244,586 parameters at 100 pixels with seven classes (published: 20.24 M). The loss on the three branches is
+    method `psr`, which also trains the super-resolution beforehand (a reading: its published weights cannot be had);
+    the smoothed targets are method `pdls`.
 
     Args:
         num_classes: K.

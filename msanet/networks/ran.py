@@ -13,12 +13,11 @@ from torch.nn.functional import interpolate
 
 from msanet.errors import InputError
 from msanet.networks.blocks import Trunk, initialize
-from msanet.networks.network import Network
 
 NORMALISATIONS = ("sum", "softmax")
 
 
-class RAN(Network):
+class RAN(Trunk):
     """RAN (Wang et al., TIP 2020): a shared ResNet-18 on the face and five crops of it, weighted by attention.
 
     Read from the authors' public code and figures. Readings: the crops' sizes, which were never published, and
@@ -46,7 +45,7 @@ class RAN(Network):
         strides: Sequence[int] = (2, 2),
         stem_width: int = 64,
     ) -> None:
-        super().__init__()
+        super().__init__(strides, stem_width)
         if len(sides) != 5 or not all(0 < side <= 1 for side in sides):
             raise InputError(f"sides are {list(sides)}: give five numbers over 0 and up to 1")
         if normalise not in NORMALISATIONS:
@@ -55,7 +54,6 @@ class RAN(Network):
         places = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.5), (0.5, 0.5), (0.5, 0.5))
         # top and left, of what is left over, and the side
         self.crops = [(top, left, side) for (top, left), side in zip(places, sides, strict=True)]
-        self.trunk = Trunk(strides, stem_width)
         channels = 8 * stem_width
         self.self_attention = nn.Linear(channels, 1)
         self.relation_attention = nn.Linear(2 * channels, 1)
@@ -89,8 +87,8 @@ class RAN(Network):
 
     def parts(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """float [B, 3, H, W] -> what `combine` gives."""
-        maps = self.trunk.trunk(self.regions(images))  # [R * B, D, h, w]
-        regions = maps.mean(dim=(2, 3)).unflatten(0, (len(self.crops) + 1, -1))  # [R, B, D]
+        maps = self.trunk(self.regions(images))  # [R * B, D, h, w]
+        regions = torch.unflatten(maps.mean(dim=(2, 3)), 0, (len(self.crops) + 1, -1))  # [R, B, D]
         return self.combine(regions.transpose(0, 1))
 
     def features(self, images: Tensor, **inputs: Tensor) -> Tensor:

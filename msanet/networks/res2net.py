@@ -47,7 +47,7 @@ class Bottleneck(nn.Module):
 
     def hierarchical(self, maps: Tensor) -> Tensor:
         """[B, s * C, H, W] -> [B, s * C, H/stride, W/stride]: what the subsets give."""
-        *own, last = maps.split(self.own, dim=1)
+        *own, last = torch.split(maps, self.own, dim=1)
         outputs: list[Tensor] = []
         for subset, convolution in zip(own, self.subsets, strict=True):
             chained = bool(outputs) and not self.first
@@ -62,8 +62,9 @@ class Bottleneck(nn.Module):
 class Res2Net(PooledNetwork):
     """Res2Net (Gao et al., TPAMI 2021): bottlenecks whose 3x3 convolution is a chain over channel subsets.
 
-    Read from public code, none of which is taken over. Plan [3, 4, 6, 3], width 26 and 1000 classes have 25,699,120 parameters (published: 25.70 M). The defaults are a
-    reading for small faces: two blocks a stage and width 21 have 11,242,938 with eight classes, nearest to ResNet-18.
+    Read from public code, none of which is taken over. Plan [3, 4, 6, 3], width 26 and 1000 classes have 25,699,120
+    parameters (published: 25.70 M). The defaults are a reading for small faces: two blocks a stage and width 21 have
+    11,242,938 with eight classes, nearest to ResNet-18.
 
     Args:
         num_classes: K.

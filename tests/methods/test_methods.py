@@ -29,6 +29,7 @@ from msanet.networks.network import PooledNetwork
 from msanet.preprocessing import MEAN_LANDMARKS, Preprocessing
 from msanet.train.recipe import load_recipe
 from msanet.train.run import Run
+from tests.conftest import SMALL
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -153,7 +154,7 @@ def test_opinions_on_the_originals_are_those_of_picture_and_mirror_image(save_te
 
 
 def make(settings: dict[str, Any], network: str = "msanet_ms_as", **context: Any) -> Method:
-    arguments = {"channels": [8, 16]} if network.startswith("msanet") else {"stem_width": 4}
+    arguments = {"channels": [8, 16]} if network.startswith("msanet") else SMALL.get(network, {"stem_width": 4})
     torch.manual_seed(0)
     made = create_network(network, 8, **arguments)
     return create_method(settings, made, Context(labels=EXPRESSIONS, preprocessing=GRAY, **context))
@@ -168,10 +169,10 @@ def make_batch(number: int = 12, epoch: int = 0) -> Batch:
     return Batch(images, targets, torch.arange(number), inputs, (epoch, 0))
 
 
-SETTINGS: dict[str, dict[str, Any]] = {"distill": {"teachers": ["accurate"]}}
+SETTINGS: dict[str, dict[str, Any]] = {"distill": {"teachers": ["accurate"]}, "psr": {"enlarging_steps": 2}}
 """Options that a method cannot do without."""
 
-NETWORK_OF = {"dan": "dan"}
+NETWORK_OF = {name: name for name in ("dan", "manet", "ran", "oadn", "psr", "fmpn")}
 """The network of a method that trains one alone."""
 
 
