@@ -23,14 +23,11 @@ def models() -> None:
 
 def networks() -> None:
     """List the networks, with their cost for one 224 x 224 picture and seven classes."""
-    import torch
-
-    from msanet.networks import NETWORKS, count_cost, create_network
+    from msanet.networks import NETWORKS, cost_of
 
     rows = []
     for name, made in NETWORKS.items():
-        with torch.device("meta"):  # shapes alone: some networks are large
-            parameters, operations = count_cost(create_network(name), 224)
+        parameters, operations = cost_of(name, 224)
         rows.append([name, f"{parameters / 1e6:.2f} M", f"{operations / 1e9:.2f} G", first_line(made)])
     rows.append(["timm:NAME", "", "", "Any backbone of timm by its name (extra timm)."])
     print_rows(["network", "parameters", "multiply-adds", "what it is"], rows)

@@ -24,7 +24,7 @@ from msanet.networks.network import Network
 from msanet.networks.points import points_of
 from msanet.preprocessing import MEAN_LANDMARKS
 
-SIDE = 64
+MAP_SIDE = 64
 """Of the maps, whose landmarks are the mean face's."""
 
 
@@ -59,14 +59,14 @@ class FMPNLosses(Method):
             )
         super().__init__(network, options, context)
         self.maps: Tensor
-        self.register_buffer("maps", torch.zeros(len(context.labels), 1, SIDE, SIDE, device=context.device))
+        self.register_buffer("maps", torch.zeros(len(context.labels), 1, MAP_SIDE, MAP_SIDE, device=context.device))
 
     def fit(self, samples: Sequence[Sample], seed: int) -> None:
         if self.options.prior == "points":
             self.maps.copy_(point_map().expand_as(self.maps))
             return
         labels = self.context.labels
-        sums, counts = torch.zeros(len(labels), SIDE, SIDE), torch.zeros(len(labels), 1, 1)
+        sums, counts = torch.zeros(len(labels), MAP_SIDE, MAP_SIDE), torch.zeros(len(labels), 1, 1)
         for sample in samples:
             if sample.label in labels:
                 place = labels.index(sample.label)
@@ -124,7 +124,7 @@ def standard_face(sample: Sample) -> Tensor:
     gray = torch.from_numpy(np.asarray(sample.crop(), np.float32).mean(axis=2))[None, None]
     mean = torch.from_numpy(MEAN_LANDMARKS)[None]
     own = torch.tensor(sample.landmarks).reshape(1, 5, 2) if sample.landmarks else mean
-    face = moved(gray, similarity(mean, own), SIDE)[0, 0]
+    face = moved(gray, similarity(mean, own), MAP_SIDE)[0, 0]
     face = (face - face.mean()) / face.std().clamp(min=1e-6)
     return (face + face.flip(1)) / 2
 
@@ -141,6 +141,6 @@ def motion_maps(means: Tensor, neutral: int) -> Tensor:
 def point_map() -> Tensor:
     """Gaussians of a deviation of 0.08 at the 24 points of the mean face, the greatest of them, float32 [64, 64]."""
     points = points_of(torch.from_numpy(MEAN_LANDMARKS)[None])[0]
-    middles = (torch.arange(SIDE) + 0.5) / SIDE
+    middles = (torch.arange(MAP_SIDE) + 0.5) / MAP_SIDE
     squares = (middles - points[:, :1, None]) ** 2 + (middles[:, None] - points[:, 1:, None]) ** 2
     return torch.exp(-squares / (2 * 0.08**2)).amax(dim=0)

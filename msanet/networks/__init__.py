@@ -32,6 +32,7 @@ __all__ = [
     "Explanation",
     "Network",
     "check_network",
+    "cost_of",
     "count_cost",
     "create_network",
     "example_inputs",
@@ -151,3 +152,9 @@ def count_cost(network: Network, size: int) -> tuple[int, int]:
         network.eval()(images.to(device), **{name: item.to(device) for name, item in inputs.items()})
     network.train(training)
     return parameters, counter.get_total_flops() // 2
+
+
+def cost_of(name: str, size: int, num_classes: int = 7, /, **arguments: Any) -> tuple[int, int]:
+    """What `count_cost` says of a network by name, from shapes alone: its weights are never made."""
+    with torch.device("meta"):
+        return count_cost(create_network(name, num_classes, **arguments), size)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from msanet.errors import InputError
 from msanet.networks.blocks import initialize, resized
 from msanet.networks.pacnn import FEATURES, PACNN, Gates, convolutions
-from msanet.networks.points import NUMBER
+from msanet.networks.points import NUM_POINTS
 
 WHOLE = 512
 """Numbers that the whole face gives."""
@@ -17,7 +17,7 @@ WHOLE = 512
 class GACNN(PACNN):
     """gACNN (Li et al., TIP 2019): pACNN's 24 gated patches and a gated view of the whole face.
 
-    Read from the authors' network files, with the readings of `PACNN`. 209,274,520 parameters at 224 pixels with seven
+    Read from the authors' network files, with the readings of `PACNN`. 209,272,895 parameters at 224 pixels with seven
     classes. The 134.29 M that are often printed are exactly VGG-16's with seven outputs. The loss is cross-entropy:
     method `plain`.
 
@@ -51,9 +51,11 @@ class GACNN(PACNN):
         )
         self.whole = nn.Linear(channels * side**2, WHOLE)
         self.gate = Gates(1, channels)
-        self.hidden = nn.Linear(NUMBER * FEATURES + WHOLE, hidden)
+        self.hidden = nn.Linear(NUM_POINTS * FEATURES + WHOLE, hidden)
         initialize(self.further)
         initialize(self.gate)
+        for layer in (self.whole, self.hidden):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
     def features(self, images: Tensor, **inputs: Tensor) -> Tensor:
         maps = self.trunk(self.norm(resized(images, self.size)))  # [B, 512, 28, 28] at 224 pixels

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from msanet.errors import InputError
 from msanet.networks.blocks import Refined, RefinedBlock, Stem, conv_bn, initialize, residual_layer
 
-SUBSETS = 4
+CHAIN_LENGTH = 4
 
 
 class TwoWayBlock(nn.Module):
@@ -31,15 +31,15 @@ class TwoWayBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, shortcut: nn.Module | None = None) -> None:
         super().__init__()
-        own = outputs // SUBSETS
+        own = outputs // CHAIN_LENGTH
         self.enter = nn.Sequential(*conv_bn(inputs, outputs, 3, stride), nn.ReLU(inplace=True))
-        self.down = nn.ModuleList(nn.Sequential(*conv_bn(own, own, 3)) for _ in range(SUBSETS))
-        self.up = nn.ModuleList(nn.Sequential(*conv_bn(own, own, 3)) for _ in range(SUBSETS))
+        self.down = nn.ModuleList(nn.Sequential(*conv_bn(own, own, 3)) for _ in range(CHAIN_LENGTH))
+        self.up = nn.ModuleList(nn.Sequential(*conv_bn(own, own, 3)) for _ in range(CHAIN_LENGTH))
         self.shortcut = nn.Identity() if shortcut is None else shortcut
 
     def forward(self, maps: Tensor) -> Tensor:
         """[B, inputs, h, w] -> [B, outputs, h/stride, w/stride]."""
-        subsets = self.enter(maps).chunk(SUBSETS, dim=1)
+        subsets = self.enter(maps).chunk(CHAIN_LENGTH, dim=1)
         down, up = chain(self.down, subsets), chain(self.up, subsets[::-1])
         return torch.relu(torch.cat(down, dim=1) + torch.cat(up[::-1], dim=1) + self.shortcut(maps))
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from msanet.errors import InputError
 from msanet.networks.blocks import initialize
 from msanet.networks.network import Network
-from msanet.networks.points import NUMBER, points_of
+from msanet.networks.points import NUM_POINTS, points_of
 
 FEATURES, GATE = 64, 128
 """Numbers that each patch gives, and channels of its gate."""
@@ -40,16 +40,17 @@ class GroupedLinear(nn.Module):
     Args:
         number: P.
         inputs, outputs: of each.
+        bias: add one; in front of a BatchNorm it has no effect.
     """
 
-    def __init__(self, number: int, inputs: int, outputs: int) -> None:
+    def __init__(self, number: int, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__()
-        bound = inputs**-0.5  # as in nn.Linear
-        self.weight = nn.Parameter(torch.empty(number, inputs, outputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(number, outputs).uniform_(-bound, bound))
+        self.weight = nn.Parameter(torch.empty(number, inputs, outputs).normal_(std=(2 / inputs) ** 0.5))  # He's
+        self.bias = nn.Parameter(torch.zeros(number, outputs)) if bias else None
 
     def forward(self, features: Tensor) -> Tensor:
-        return torch.bmm(features.transpose(0, 1), self.weight).transpose(0, 1) + self.bias
+        products = torch.bmm(features.transpose(0, 1), self.weight).transpose(0, 1)
+        return products if self.bias is None else products + self.bias
 
 
 class Gates(nn.Module):
@@ -71,8 +72,8 @@ class Gates(nn.Module):
             nn.BatchNorm2d(number * GATE, affine=False),
             nn.ReLU(inplace=True),
         )
-        self.hidden, self.norm = GroupedLinear(number, GATE, 64), nn.BatchNorm1d(number * 64, affine=False)
-        self.last, self.last_norm = GroupedLinear(number, 64, 1), nn.BatchNorm1d(number)
+        self.hidden, self.norm = GroupedLinear(number, GATE, 64, bias=False), nn.BatchNorm1d(number * 64, affine=False)
+        self.last, self.last_norm = GroupedLinear(number, 64, 1, bias=False), nn.BatchNorm1d(number)
 
     def forward(self, maps: Tensor) -> Tensor:
         pooled = self.convolution(maps).mean(dim=(2, 3)).unflatten(1, (self.number, -1))  # [B, P, 128]
@@ -107,9 +108,9 @@ class PACNN(Network):
     """pACNN (Li et al., ICPR 2018): 24 gated patches of VGG-16's map round facial points, found from landmarks.
 
     VGG-16 to conv4_2, a unit with its own weights for each window, and two layers, read from the authors' network
-    files. Readings: the 24 points come from five landmarks instead of 68 (`points_of`);
-    `first_pool` and `window` for small pictures. 150,216,085 parameters with seven classes (published: none). Windows
-    outside the map are zeros. The loss is cross-entropy: method `plain`.
+    files. Readings: the 24 points come from five landmarks instead of 68 (`points_of`); `first_pool` and `window` for
+    small pictures. 150,214,525 parameters with seven classes (150.2 M by the authors' files). Windows outside the map
+    are zeros. The loss is cross-entropy: method `plain`.
 
     Args:
         num_classes: K.
@@ -142,11 +143,12 @@ class PACNN(Network):
             nn.MaxPool2d(2),
             *convolutions(4 * width, self.channels, self.channels),
         )
-        self.units = PatchUnits(NUMBER, self.channels, window)
-        self.hidden = nn.Linear(NUMBER * FEATURES, hidden)
+        self.units = PatchUnits(NUM_POINTS, self.channels, window)
+        self.hidden = nn.Linear(NUM_POINTS * FEATURES, hidden)
         self.dropout = nn.Dropout(0.5)
         self.fc = nn.Linear(hidden, num_classes)
         initialize(self)
+        nn.init.kaiming_normal_(self.hidden.weight, nonlinearity="relu")
 
     def patches(self, maps: Tensor, landmarks: Tensor) -> Tensor:
         """Map [B, C, h, w] and landmarks [B, 5, 2] -> windows round the 24 points, [B, 24 * C, s, s]."""
@@ -160,7 +162,7 @@ class PACNN(Network):
         padded = nn.functional.pad(maps, (side, side, side, side)).flatten(2)  # [B, C, (h + 2s) * (w + 2s)]
         places = (rows[..., :, None] * (width + 2 * side) + columns[..., None, :]).flatten(1)  # [B, 24 * s * s]
         cut = padded.gather(2, places[:, None].expand(-1, self.channels, -1))
-        return torch.unflatten(cut, 2, (NUMBER, side, side)).transpose(1, 2).flatten(1, 2)
+        return torch.unflatten(cut, 2, (NUM_POINTS, side, side)).transpose(1, 2).flatten(1, 2)
 
     def local(self, maps: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
         """Map and landmarks -> the 24 units' features [B, 24, 64] and gates [B, 24, 1]."""

@@ -45,7 +45,7 @@ BASES = {
 }
 """Shares of the five landmarks."""
 
-NUMBER = len(TABLE)
+NUM_POINTS = len(TABLE)
 
 
 def points_of(landmarks: Tensor) -> Tensor:

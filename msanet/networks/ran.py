@@ -28,7 +28,7 @@ class RAN(Trunk):
         num_classes: K.
         sides: parts of the face's side that the crops have: upper left, upper right, lower middle, and two centred.
         normalise: "sum" (the paper): weights over their sum; "softmax" (the code): a softmax over the regions first,
-            which leaves six weights between 0.13 and 0.36.
+            which leaves six weights between 0.07 and 0.35.
         strides: of layers 3 and 4.
         stem_width: channels after the first convolution.
 

@@ -14,7 +14,7 @@ from msanet.errors import InputError
 from msanet.networks.blocks import conv_bn, initialize
 from msanet.networks.network import PooledNetwork
 
-EXPANSION = 4
+WIDENING = 4
 """Channels that a block gives, over its planes."""
 
 
@@ -35,7 +35,7 @@ class Bottleneck(nn.Module):
 
     def __init__(self, inputs: int, planes: int, width: int, num_subsets: int, stride: int, first: bool) -> None:
         super().__init__()
-        own, outputs = planes * width // 64, planes * EXPANSION
+        own, outputs = planes * width // 64, planes * WIDENING
         self.own, self.first = own, first
         self.reduce = nn.Sequential(*conv_bn(inputs, own * num_subsets, 1), nn.ReLU(inplace=True))
         self.subsets = nn.ModuleList(
@@ -100,7 +100,7 @@ class Res2Net(PooledNetwork):
             for block in range(blocks):
                 first = block == 0
                 stages.append(Bottleneck(inputs, planes, width, num_subsets, stride if first else 1, first))
-                inputs = planes * EXPANSION
+                inputs = planes * WIDENING
         self.stages = nn.Sequential(*stages)
         self.fc = nn.Linear(inputs, num_classes)
         initialize(self)

@@ -26,7 +26,7 @@ def test_the_loss_is_the_mean_of_the_branches():
 
 
 def test_the_super_resolution_alone_learns_beforehand(faces_folder):
-    method = make({"name": "psr", "enlarging_steps": 30}, "psr")
+    method = make({"name": "psr", "enlarging_steps": 2}, "psr")
     before = {name: value.clone() for name, value in method.network.state_dict().items()}
     assert isinstance(method.network, PSR)
     method.fit(data.read(f"folder:{faces_folder}", "train"), 0)
