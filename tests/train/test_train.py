@@ -86,7 +86,7 @@ def test_the_papers_recipe_is_the_papers():
     assert (recipe.augmentation.crop, recipe.augmentation.flip) == ("corners", 0.5)
     assert (recipe.warmup_epochs, recipe.ema, recipe.balance, recipe.method["name"]) == (0, 0, 0, "plain")
     assert (recipe.label_smoothing, recipe.soft_targets, recipe.precision) == (0, False, "float32")
-    assert recipe.network["hierarchy"] == "res2net"  # measured to be the better reading, see DESIGN.md
+    assert recipe.network["hierarchy"] == "res2net"  # measured to be the better reading, see docs/decisions.md
 
 
 @pytest.mark.parametrize(
