@@ -16,6 +16,7 @@ EXTRAS = {
     "pillow_heif": "heif",
     "polars": "polars",
     "safetensors": "train",
+    "sklearn": "words",
     "torch": "train",
     "timm": "timm",
     "torchvision": "train",

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
-from torch import Tensor
+from torch import Tensor, nn
 
 from msanet.classifier import Classifier
 from msanet.errors import InputError
@@ -51,6 +52,15 @@ def save(path: Path, state: Mapping[str, Tensor], metadata: Metadata) -> None:
     save_tensors(path, state, {METADATA_KEY: metadata.to_json()})
 
 
+def restore(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load a state dict, as `load_state_dict`; empty buffers, which wait to be fitted, get its size."""
+    for name, buffer in list(module.named_buffers()):
+        if name in state and not buffer.numel():
+            *path, last = name.split(".")
+            setattr(module.get_submodule(".".join(path)), last, torch.empty_like(state[name], device=buffer.device))
+    module.load_state_dict(state)
+
+
 def rounded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict with its values of more than one dimension in half precision, half the file when saved."""
     return {
@@ -72,7 +82,7 @@ def load(name_or_file: str | Path) -> tuple[Network, Metadata]:
     metadata = Metadata.from_json(texts.get(METADATA_KEY), str(path))
     network = create_network(metadata.network, len(metadata.expressions), **metadata.arguments)
     try:
-        network.load_state_dict(tensors)
+        restore(network, tensors)
     except RuntimeError:
         raise InputError(
             f"{path}: its weights do not fit network {metadata.network}; train or export it again"
@@ -119,7 +129,7 @@ def start_from(
         metadata = Metadata.from_json(texts[METADATA_KEY], str(path))
         if metadata.network == name and tuple(metadata.expressions) == tuple(labels):
             try:
-                network.load_state_dict(tensors)
+                restore(network, tensors)
             except RuntimeError:
                 raise InputError(
                     f"{path} is {name} with other arguments: set network to {json.dumps(dict(metadata.arguments))}"

@@ -34,6 +34,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "gacnn": {"size": 32, "width": 4, "hidden": 32},
     "psr": {"size": 64, "width": 4, "blocks": 1},
     "fmpn": {"width": 4, "stem_width": 16},
+    "hog": {"fourier": 256},
+    "histnet": {"stem_width": 16},
+    "gravity": {"width": 8},
+    "lbp_attention": {"mask_width": 8, "blocks": 1, "stem_width": 16},
+    "rlps": {"cells": 4},
+    "sift_words": {"words": 64},
 }
 """Arguments with which a large network is a narrow one, for tests that every network goes through."""
 

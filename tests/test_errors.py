@@ -50,7 +50,7 @@ def test_other_errors_of_a_module_are_not_taken_for_a_missing_extra(tmp_path, mo
 def test_the_extras_bring_what_they_are_said_to_bring():
     tomllib = pytest.importorskip("tomllib")  # Python 3.11
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-    names = {"pillow_heif": "pillow-heif", "yaml": "PyYAML"}
+    names = {"pillow_heif": "pillow-heif", "sklearn": "scikit-learn", "yaml": "PyYAML"}
     for module, extra in EXTRAS.items():
         wanted = names.get(module, module)
         assert any(line.startswith(f"{wanted}>=") for line in project["optional-dependencies"][extra]), module

@@ -51,6 +51,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "torch": (*LAB, *DOOR),
     "torchvision": (*LAB, *DOOR),
     "timm": ("networks/timm_backbone",),
+    "sklearn": ("networks/sift_words",),
     "accelerate": ("measure/predict", "methods", "train", "study/ablate"),
     "safetensors": ("weights",),
     "pydantic": ("data", "methods", "train", "study", "serve"),
@@ -80,6 +81,7 @@ LATE = (
     "polars",
     "supervision",
     "timm",
+    "sklearn",
 )
 # The shop must work where none of these is installed. (pydantic comes with typer, so it is always there.)
 LAB_ONLY = ("torch", "torchvision", "accelerate", "safetensors", "yaml", "matplotlib", "onnx", "jinja2")

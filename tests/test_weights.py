@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from msanet import weights
 from msanet.errors import InputError
@@ -253,3 +253,22 @@ def test_a_file_is_replaced_in_one_step(network, file, monkeypatch):
     weights.save(file, network.state_dict(), metadata)
     assert seen == [(metadata.to_json(), "tiny")]
     assert weights.load(file)[1].name == "new"
+
+
+class Centred(nn.Module):
+    """What it subtracts is found before training, and so is its size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+        self.register_buffer("mean", torch.empty(0))
+
+
+def test_what_was_fitted_is_restored_with_its_size_and_nothing_else_changes_shape():
+    fitted, new = Centred(), Centred()
+    fitted.get_buffer("mean").resize_(3).copy_(torch.arange(3.0))
+    weights.restore(new, fitted.state_dict())
+    assert torch.equal(new.get_buffer("mean"), torch.arange(3.0))
+    assert torch.equal(new.fc.weight, fitted.fc.weight)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        weights.restore(new, {**fitted.state_dict(), "mean": torch.zeros(4)})

@@ -8,11 +8,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from msanet.errors import InputError
+from msanet.methods.alt import ALT
 from msanet.methods.dan import DANLosses
 from msanet.methods.dda import DDA
 from msanet.methods.distill import Distill
 from msanet.methods.dlp import DLP
 from msanet.methods.fmpn import FMPNLosses
+from msanet.methods.gravity import GravityLosses
+from msanet.methods.ldl import LDL
 from msanet.methods.manet import MANetLoss
 from msanet.methods.method import Context, Method, Wrapper
 from msanet.methods.mixup import Mixup
@@ -21,7 +24,9 @@ from msanet.methods.pdls import PDLS
 from msanet.methods.plain import Plain
 from msanet.methods.psr import PSRLoss
 from msanet.methods.ran import RANLosses
+from msanet.methods.rlps import RLPS
 from msanet.methods.scn import SCN
+from msanet.methods.svm import SVM
 from msanet.networks.network import Network
 
 __all__ = ["METHODS", "Context", "Method", "Wrapper", "complete", "create_method"]
@@ -40,6 +45,11 @@ METHODS: dict[str, type[Method]] = {
     "pdls": PDLS,
     "psr": PSRLoss,
     "fmpn": FMPNLosses,
+    "svm": SVM,
+    "gravity": GravityLosses,
+    "rlps": RLPS,
+    "alt": ALT,
+    "ldl": LDL,
 }
 
 

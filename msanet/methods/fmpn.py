@@ -62,6 +62,7 @@ class FMPNLosses(Method):
         self.register_buffer("maps", torch.zeros(len(context.labels), 1, MAP_SIDE, MAP_SIDE, device=context.device))
 
     def fit(self, samples: Sequence[Sample], seed: int) -> None:
+        super().fit(samples, seed)
         if self.options.prior == "points":
             self.maps.copy_(point_map().expand_as(self.maps))
             return

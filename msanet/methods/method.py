@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from msanet.data.dataset import Batch
+from msanet.data.dataset import Batch, FaceDataset, evaluation_loader
 from msanet.data.sample import Sample
 from msanet.networks.network import Network
 from msanet.preprocessing import Preprocessing
@@ -79,8 +79,15 @@ class Method(nn.Module):
     def fit(self, samples: Sequence[Sample], seed: int) -> None:
         """Find what has to be known before the first step, from the training pictures; it goes into buffers.
 
-        The first process does it, the others get its buffers.
+        The first process does it, the others get its buffers. Here it is what the network has to find; a method that
+        has more calls this too.
         """
+        dataset = FaceDataset(samples, self.context.preprocessing, self.context.labels)
+        loader = evaluation_loader(dataset, workers=self.context.workers)
+        device = self.context.device
+        batches = ((batch.images.to(device), batch.targets.argmax(dim=1)) for batch in map(Batch.of, loader))
+        with torch.no_grad():
+            self.network.fit(batches, seed)
 
     def sampler(self, samples: Sequence[Sample], epoch: int) -> Sequence[int] | None:
         """The indices of an epoch's pictures in their order; None: as the recipe draws them."""

@@ -48,6 +48,7 @@ class Plain(Method):
             self.weights = weights.to(context.device)
 
     def fit(self, samples: Sequence[Sample], seed: int) -> None:
+        super().fit(samples, seed)
         if self.options.class_weights == "balanced" and self.weights is not None:
             counts = Counter(sample.label for sample in samples)
             even = len(samples) / len(self.context.labels)

@@ -40,6 +40,7 @@ class PSRLoss(Method):
         super().__init__(network, options, context)
 
     def fit(self, samples: Sequence[Sample], seed: int) -> None:
+        super().fit(samples, seed)
         assert isinstance(self.network, PSR)
         module = self.network.super_resolution
         dataset = FaceDataset(samples, self.context.preprocessing, self.context.labels)

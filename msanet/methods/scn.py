@@ -52,6 +52,7 @@ class SCN(Method):
         self.register_buffer("labels", torch.empty(0, dtype=torch.int64))
 
     def fit(self, samples: Sequence[Sample], seed: int) -> None:
+        super().fit(samples, seed)
         self.labels = torch.full((len(samples),), -1, device=self.context.device)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:

@@ -13,7 +13,12 @@ from msanet.networks.cbam_resnet import CBAMResNet18
 from msanet.networks.dan import DAN
 from msanet.networks.dlp_cnn import DLPCNN
 from msanet.networks.fmpn import FMPN
+from msanet.networks.gabor_pairs import GaborPairsNetwork
 from msanet.networks.gacnn import GACNN
+from msanet.networks.gravity import GravityNetwork
+from msanet.networks.histnet import HistNet
+from msanet.networks.hog import HOG
+from msanet.networks.lbp_attention import LBPAttention
 from msanet.networks.manet import MANet
 from msanet.networks.msanet import MSANet, msanet_ms, msanet_ms_as
 from msanet.networks.network import Explains, Explanation, Network, example_inputs
@@ -23,8 +28,11 @@ from msanet.networks.psr import PSR
 from msanet.networks.ran import RAN
 from msanet.networks.res2net import Res2Net
 from msanet.networks.resnet import ResNet18
+from msanet.networks.rlps import RLPSNetwork
 from msanet.networks.se_resnet import SEResNet18
+from msanet.networks.sift_words import SIFTWords
 from msanet.networks.timm_backbone import PREFIX, TimmBackbone
+from msanet.networks.vgg13 import VGG13
 
 __all__ = [
     "NETWORKS",
@@ -59,6 +67,14 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "gacnn": GACNN,
     "psr": PSR,
     "fmpn": FMPN,
+    "hog": HOG,
+    "gabor_pairs": GaborPairsNetwork,
+    "vgg13": VGG13,
+    "histnet": HistNet,
+    "gravity": GravityNetwork,
+    "lbp_attention": LBPAttention,
+    "rlps": RLPSNetwork,
+    "sift_words": SIFTWords,
 }
 
 

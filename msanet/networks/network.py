@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -52,6 +53,14 @@ class Network(nn.Module):
     def forward(self, images: Tensor, **inputs: Tensor) -> Tensor:
         """float [B, 3, H, W] and the further `inputs` -> logits [B, K]."""
         return self.head(self.features(images, **inputs))
+
+    def fit(self, batches: Iterable[tuple[Tensor, Tensor]], seed: int) -> None:
+        """Find what has to be known before the first step (a codebook, positions); it goes into buffers.
+
+        Args:
+            batches: of training pictures, each once: float32 [B, 3, H, W], and their classes, int64 [B].
+            seed: of what is drawn.
+        """
 
     def folded(self) -> Network:
         """A copy in evaluation mode with the same outputs and parameters, as it is exported."""

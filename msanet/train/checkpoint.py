@@ -85,13 +85,8 @@ class Checkpoint:
 
     def restore(self, method: Method, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Bring all back to where they were, but for `restore_random`."""
-        state = self.part("method")
-        for name, buffer in list(method.named_buffers()):  # what was fitted has its size from then
-            if name in state and state[name].shape != buffer.shape:
-                *path, last = name.split(".")
-                setattr(method.get_submodule(".".join(path)), last, state[name].to(buffer.device))
-        method.load_state_dict(state)
-        average.load_state_dict(self.part("average"))
+        weights.restore(method, self.part("method"))
+        weights.restore(average, self.part("average"))
         kept: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in self.optimizer["rest"].items()}
         for key, value in self.part("optimizer").items():
             index, name = key.split("/", 1)

@@ -280,6 +280,7 @@ class Run:
             for name, value in buffers[0].items():
                 *path, last = name.split(".")
                 setattr(self.method.get_submodule(".".join(path)), last, value.to(self.accelerator.device))
+        self.average = Average(self.network, self.recipe.ema)  # the one from before lacks what the network has found
 
     def epoch(
         self,

@@ -11,16 +11,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from msanet import data, weights
 from msanet.data.dataset import Batch
+from msanet.data.sample import Sample
 from msanet.errors import InputError
 from msanet.export import export
 from msanet.labels import EXPRESSIONS
 from msanet.methods import METHODS, Context, Method, complete, create_method
+from msanet.methods.alt import ALT
 from msanet.methods.distill import Teachers
+from msanet.methods.ldl import LDL, eye_frames, graph
 from msanet.methods.mixup import Mixup, blend, draw
+from msanet.methods.rlps import RLPS, walk
 from msanet.methods.scn import SCN
 from msanet.model import Metadata
 from msanet.networks import create_network
@@ -172,7 +177,7 @@ def make_batch(number: int = 12, epoch: int = 0) -> Batch:
 SETTINGS: dict[str, dict[str, Any]] = {"distill": {"teachers": ["accurate"]}, "psr": {"enlarging_steps": 2}}
 """Options that a method cannot do without."""
 
-NETWORK_OF = {name: name for name in ("dan", "manet", "ran", "oadn", "psr", "fmpn")}
+NETWORK_OF = {name: name for name in ("dan", "manet", "ran", "oadn", "psr", "fmpn", "gravity")}
 """The network of a method that trains one alone."""
 
 
@@ -265,3 +270,199 @@ def test_equal_heads_have_the_largest_partition_loss():
     assert method(batch)["partition"] > before
     with pytest.raises(InputError, match="trains the heads of network dan"):
         make({"name": "dan"}, "resnet18")
+
+
+def test_svm_minimises_what_scikit_learns_linear_svc_does(faces_folder):
+    torch.manual_seed(0)
+    network = create_network("hog", 8, kernel="linear", cells=4)
+    method = create_method({"name": "svm", "C": 0.5}, network, Context(labels=EXPRESSIONS, preprocessing=GRAY))
+    batch = make_batch(24)
+    method.fit(data.read(f"folder:{faces_folder}", "train")[:24], 0)
+    optimizer = torch.optim.LBFGS(network.parameters(), max_iter=400, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = method(batch)["loss"]
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    features = network.features(batch.images).numpy()
+    machine = LinearSVC(C=0.5, intercept_scaling=1000, tol=1e-6, max_iter=100_000, dual=False)
+    machine.fit(features, batch.targets.argmax(dim=1).numpy())
+    theirs = machine.decision_function(features)
+    np.testing.assert_allclose(method(batch)["logits"].detach().numpy(), theirs, atol=0.02)
+    with pytest.raises(InputError, match="end in a linear layer"):
+        create_method({"name": "svm"}, create_network("histnet", 8), Context(labels=EXPRESSIONS, preprocessing=GRAY))
+
+
+def test_gravitys_loss_is_the_sum_of_its_branches():
+    method = make({"name": "gravity"}, "gravity").eval()
+    terms = method(make_batch())
+    torch.testing.assert_close(terms["loss"].detach(), terms["geometric"] + terms["holistic"])
+    with pytest.raises(InputError, match="trains the branches of network gravity"):
+        make({"name": "gravity"}, "resnet18")
+
+
+def test_the_policy_keeps_what_is_rewarded_rather_than_what_is_not():
+    method = make({"name": "rlps", "rate": 0.002, "passes": 500})  # so many that chance does not decide
+    assert isinstance(method, RLPS)
+    good = np.arange(60) % 2 == 0
+    features = np.where(good[:, None], [1.0, 0.0], [0.0, 1.0])
+    weights_ = np.zeros(5)
+    for seed in range(3):
+        weights_ = method.improve(weights_, features, np.where(good, 0.6, -0.1), np.random.default_rng(seed))
+    kept, _ = walk(weights_, features, np.random.default_rng(3), 200)
+    assert kept[:, good].mean() > 0.55
+    assert kept[:, ~good].mean() < 0.45
+
+
+def test_the_first_policy_draws_half_and_decides_for_all():
+    features = np.random.default_rng(0).standard_normal((500, 3))
+    assert walk(np.zeros(7), features)[0].all()
+    drawn, gradients = walk(np.zeros(7), features, np.random.default_rng(0), 2)
+    assert 0.4 < drawn.mean() < 0.6
+    np.testing.assert_allclose(gradients[:, -1], (drawn - 0.5).sum(axis=1))
+
+
+@pytest.mark.parametrize("selector", ["policy", "agreement"])
+def test_a_picture_that_is_left_out_counts_nothing(selector, faces_folder):
+    settings = {"name": "rlps", "selector": selector, "beginning": 0, "rounds": 1, "least": 0}
+    method = make(settings, epochs=1).eval()
+    assert isinstance(method, RLPS)
+    method.fit(data.read(f"folder:{faces_folder}", "train"), 0)
+    assert method.kept.all()
+    batch = make_batch()
+    method.kept[3:] = False
+    some, alone = (
+        method(batch)["loss"],
+        method(replace(batch, images=batch.images[:3], targets=batch.targets[:3], index=batch.index[:3])),
+    )
+    torch.testing.assert_close(some, alone["loss"])
+    method.kept[:] = False
+    assert method(batch)["loss"] == 0
+    extra = replace(batch, index=batch.index + len(method.kept))
+    assert method(extra)["loss"] > 0
+    method.kept[:] = True
+    terms = method(batch)
+    agrees = torch.arange(12) != 5
+    gathered = {name: terms[name].repeat(4, *[1] * (terms[name].ndim - 1)) for name in method.per_picture}
+    gathered["embedding"] = agrees.float()[:, None].repeat(4, 16) * torch.ones(16) * 2 - 1
+    gathered["agrees"] = agrees.repeat(4)
+    gathered["index"] = torch.arange(48)
+    before = method.selector.clone()
+    method.after_epoch(gathered)
+    assert not torch.equal(method.selector, before)
+    if selector == "agreement":
+        known = gathered["index"] < len(method.kept)
+        assert torch.equal(method.kept, agrees.repeat(4)[known])
+
+
+def test_rounds_of_selection_are_spread_over_the_epochs_after_the_beginning():
+    method = make({"name": "rlps"}, epochs=40)
+    assert isinstance(method, RLPS)
+    assert [epoch for epoch in range(40) if method.selects(epoch)] == list(range(19, 39, 2))
+    short = make({"name": "rlps", "beginning": 0}, epochs=3)
+    assert isinstance(short, RLPS)
+    assert [epoch for epoch in range(3) if short.selects(epoch)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("self_target", ["argmax", "soft"])
+def test_alts_labels_are_random_at_first_and_its_own_at_last(self_target):
+    method = make({"name": "alt", "self_target": self_target}, epochs=5)
+    assert isinstance(method, ALT)
+    method.frequencies.copy_(torch.eye(8)[3])
+    logits = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    shares, losses = [], []
+    for method.epoch in range(5):
+        loss, random = method.unlabelled_loss(logits, np.random.default_rng(0))
+        shares.append(float(random.float().mean()))
+        losses.append(loss)
+    assert shares[0] == 1
+    assert shares[-1] == 0
+    assert shares == sorted(shares, reverse=True)
+    torch.testing.assert_close(losses[0], torch.nn.functional.cross_entropy(logits, torch.full((200,), 3)))
+    own = torch.distributions.Categorical(logits=logits)
+    last = own.entropy().mean() if self_target == "soft" else -own.logits.max(dim=1).values.mean()
+    torch.testing.assert_close(losses[-1], last)
+
+
+def test_alts_noise_on_the_loss_fades_too():
+    batch = make_batch()
+    first, last = (make({"name": "alt", "randomise": "loss"}, epochs=2).eval() for _ in range(2))
+    last.epoch = 1
+    assert first(batch)["random"] == 0
+    assert not torch.equal(first(batch)["loss"], last(batch)["loss"])
+    plain = make({"name": "alt", "weight": 0}, epochs=2).eval()
+    torch.testing.assert_close(plain(batch)["loss"], make({"name": "plain"}).eval()(batch)["loss"])
+    network = create_network("resnet18", 8, stem_width=4)
+    network.inputs = ("landmarks",)
+    with pytest.raises(InputError, match="wants landmarks"):
+        create_method({"name": "alt"}, network, Context(labels=EXPRESSIONS, preprocessing=GRAY))
+
+
+def linked(**options: Any) -> LDL:
+    """With one edge, from picture 0 to picture 1, of weight 0.5."""
+    method = make({"name": "ldl", **options}).eval()
+    assert isinstance(method, LDL)
+    method.epoch = 1
+    method.neighbours, method.edges = torch.ones(1, 12, 1, dtype=torch.int64), torch.zeros(1, 12, 1)
+    method.edges[0, 0] = 0.5
+    return method
+
+
+def test_ldl_brings_neighbours_together_and_leaves_the_others_alone():
+    method = linked()
+    logits = torch.randn(4, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    before = method.divergence(logits, torch.arange(4))
+    probabilities = logits.softmax(dim=1)
+    expected = (probabilities[0] * (probabilities[0] / probabilities[1]).log()).sum() * 0.5
+    torch.testing.assert_close(before, expected)
+    (gradient,) = torch.autograd.grad(before, logits)
+    assert (gradient[:2].abs().sum(dim=1) > 0).all()
+    assert (gradient[2:] == 0).all()
+    assert method.divergence(logits - 0.5 * gradient, torch.arange(4)) < before
+    assert method.divergence(logits, torch.tensor([0, 20, 1 + 12, 5])) == 0  # neighbour not there; extra pictures
+
+
+def test_without_edges_ldl_is_the_plain_loss():
+    batch, plain = make_batch(), make({"name": "plain"}).eval()
+    method = linked()
+    assert method(batch)["loss"] > plain(batch)["loss"]
+    method.edges.zero_()
+    torch.testing.assert_close(method(batch)["loss"], plain(batch)["loss"])
+    early = linked()
+    early.epoch = 0
+    torch.testing.assert_close(early(batch)["loss"], plain(batch)["loss"])
+
+
+def test_neighbours_are_the_nearest_others_without_duplicates_and_unknown_ones():
+    points = torch.tensor([[0.0], [0.0], [1.0], [3.0], [3.5], [0.5]])
+    neighbours, edges = graph(points, torch.tensor([True, True, True, True, True, False]), 2)
+    assert neighbours[0].tolist() == [2, 3]
+    assert edges[0, 0] > edges[0, 1] > 0
+    assert (edges[5] == 0).all()
+    assert not (neighbours[:5] == 5).any()
+
+
+def test_the_frame_of_the_eyes_does_not_know_place_size_or_turn():
+    points = MEAN_LANDMARKS.astype(np.float64)
+    turn = np.array([[0.8, -0.6], [0.6, 0.8]])
+    moved = 0.5 * points @ turn.T + [0.2, 0.1]
+    samples = [Sample(Path("x"), "fear", landmarks=tuple(float(v) for v in rows.ravel())) for rows in (points, moved)]
+    framed, known = eye_frames([*samples, Sample(Path("x"), "fear")])
+    torch.testing.assert_close(framed[0], framed[1])
+    assert framed[0, 3] > 0  # the nose is below the eyes
+    assert known.tolist() == [True, True, False]
+
+
+def test_ldl_shows_a_picture_and_then_its_neighbours(faces_folder):
+    samples = data.read(f"folder:{faces_folder}", "train")
+    method = make({"name": "ldl", "spaces": ["embedding"], "neighbours": 2})
+    assert isinstance(method, LDL)
+    method.fit(samples, 0)
+    order = list(method.sampler(samples, 0))
+    assert len(order) == len(samples)
+    for anchor, neighbour in zip(order[::2], order[1::2], strict=True):
+        assert neighbour in method.neighbours[0, anchor].tolist()
+    assert order != list(method.sampler(samples, 1))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from msanet.errors import InputError
 from msanet.export import export
@@ -54,3 +55,10 @@ def test_what_timm_cannot_make_is_one_sentence(name: str, arguments: dict[str, A
 def test_a_backbone_gives_features_and_no_evidence():
     network = create_network("timm:test_resnet", 7).eval()
     assert not isinstance(network, Explains)
+
+
+@pytest.mark.parametrize(("name", "number"), [("legacy_xception", 20_823_344), ("densenet121", 6_962_056)])
+def test_the_networks_of_hardjadinata_et_al_have_the_published_sizes(name, number):
+    with torch.device("meta"):
+        network = create_network(f"timm:{name}", 8)
+    assert sum(value.numel() for value in network.parameters()) == number
