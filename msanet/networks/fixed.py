@@ -32,7 +32,9 @@ def full_precision(values: Tensor) -> AbstractContextManager[object]:
     """Within it, nothing is cast to half precision on the device of these values."""
     device = values.device.type
     # Asked first, because a graph for export cannot hold the switch.
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):  # shapes alone ("meta") have none
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
 def one_hot(codes: Tensor, number: int) -> Tensor:
@@ -185,7 +187,7 @@ def gabor(wavelength: float, angle: float, radius: int) -> tuple[Tensor, Tensor]
         angle: from the rows' direction to that in which the wave runs, radians.
         radius: pixels.
     """
-    axis = torch.arange(-radius, radius + 1, dtype=torch.float64, device="cpu")
+    axis = torch.arange(-radius, radius + 1, dtype=torch.float64)
     down, across = torch.meshgrid(axis, axis, indexing="ij")
     along = across * math.cos(angle) + down * math.sin(angle)
     beside = -across * math.sin(angle) + down * math.cos(angle)
