@@ -50,7 +50,7 @@ docs: .venv-docs/stamp
 dev: .venv-dev/stamp
 
 test: lint
-	$(DEV)/pytest -q
+	$(DEV)/pytest -q -n auto
 
 lint: .venv-dev/stamp
 	$(DEV)/ruff check .

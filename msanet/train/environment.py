@@ -85,6 +85,7 @@ class SharedBatchNorm(nn.Module):
         self.num_batches_tracked: Tensor
         for name in ("running_mean", "running_var", "num_batches_tracked"):
             self.register_buffer(name, getattr(layer, name))
+        self.train(layer.training)
 
     def forward(self, values: Tensor) -> Tensor:
         """[B, C, ...] -> the same shape."""

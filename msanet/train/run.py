@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed
 import yaml
@@ -89,9 +90,12 @@ class Run:
         if self.checkpoint.exists() and not resume:
             raise InputError(f"{output} already holds a run: go on with --resume, or give another --output")
         self.accelerator = self.create_accelerator(trackers)
+        self.restored = Checkpoint(self.checkpoint) if self.checkpoint.exists() else None
+        self.check_identity()
         self.pictures = Pictures.read(source, recipe, extra, unlabelled)
         self.labels = self.pictures.labels
         torch.manual_seed(recipe.seed)
+        np.random.seed(recipe.seed)  # noqa: NPY002  # of libraries that draw from it
         # a recipe for several networks may name arguments that only some of them have
         self.arguments = fitting_arguments(network, recipe.network)
         self.network = create_network(network, len(self.labels), **self.arguments)
@@ -110,9 +114,8 @@ class Run:
         self.rows: list[dict[str, Any]] = []
         self.report: Report | None = None
         self.temperature = 1.0
-        self.restored: Checkpoint | None = None
-        if self.checkpoint.exists():
-            self.restore()
+        if self.restored is not None:
+            self.restore(self.restored)
 
     def create_accelerator(self, trackers: Sequence[str]) -> Accelerator:
         missing = [name for name in trackers if name not in get_available_trackers()]
@@ -160,9 +163,15 @@ class Run:
             "recipe": self.recipe.identity(),
         }
 
-    def restore(self) -> None:
-        checkpoint = Checkpoint(self.checkpoint)
-        before = {"extra": "", "unlabelled": "", **checkpoint.state["identity"]}
+    def check_identity(self) -> None:
+        """A checkpoint must be of this very run.
+
+        Raises:
+            InputError: it is of another one.
+        """
+        if self.restored is None:
+            return
+        before = {"extra": "", "unlabelled": "", **self.restored.state["identity"]}
         with suppress(ValidationError):  # fields that are newer than the checkpoint had their defaults
             before["recipe"] = Recipe(**before["recipe"]).identity()
         changed = [name for name, value in self.identity().items() if before[name] != value]
@@ -170,11 +179,12 @@ class Run:
             raise InputError(
                 f"{self.output} was started with another {changed[0]}: resume with the same, or start anew"
             )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
         checkpoint.restore(self.method, self.average.network, self.optimizer)
         self.average.step = checkpoint.state["average_step"]
         self.rows = checkpoint.state["rows"]
         self.temperature = checkpoint.state["temperature"]
-        self.restored = checkpoint
 
     def save(self, step: int = 0, seen: Mapping[str, Tensor] | None = None) -> None:
         """Write the checkpoint: after an epoch, or after so many steps of one, with what was seen in it."""

@@ -545,12 +545,12 @@ def test_a_small_aligned_crop_keeps_its_detail(mixed, tmp_path, portrait):
     assert sample.crop().shape == (96, 96, 3)
 
 
-def test_what_was_found_is_kept_until_pictures_or_framing_change(mixed, tmp_path, monkeypatch):
+def test_what_was_found_is_kept_until_pictures_change_whatever_the_framing(mixed, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     first = aligned(mixed, ALIGNED)
     (file,) = cache_folder().iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr(Aligner, "__call__", lambda self, crop: pytest.fail("looked again"))
+        patch.setattr(Aligner, "find", lambda self, crop: pytest.fail("looked again"))
         assert aligned(mixed, ALIGNED) == first
     file.write_bytes(b"half")
     assert aligned(mixed, ALIGNED) == first
@@ -558,16 +558,16 @@ def test_what_was_found_is_kept_until_pictures_or_framing_change(mixed, tmp_path
     assert aligned(mixed, wider)[0].placement != first[0].placement
     Image.fromarray(mixed[0].crop()[:, ::-1]).save(mixed[0].path)
     assert aligned(mixed, ALIGNED)[0].placement != first[0].placement
-    assert len(list(cache_folder().iterdir())) == 2
+    assert len(list(cache_folder().iterdir())) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(Aligner, "__call__", lambda self, crop: pytest.fail("looked again"))
+        patch.setattr(Aligner, "find", lambda self, crop: pytest.fail("looked again"))
         assert aligned(mixed[:0:-1], ALIGNED) == first[:0:-1]  # some of them, in another order
 
 
 def test_a_search_that_was_cut_short_goes_on(mixed, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("msanet.data.alignment.PART", 1)
-    look = Aligner.__call__
+    look = Aligner.find
 
     def stop_at_noise(self, crop):
         if crop.shape[0] == 48:
@@ -575,10 +575,10 @@ def test_a_search_that_was_cut_short_goes_on(mixed, tmp_path, monkeypatch):
         return look(self, crop)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Aligner, "__call__", stop_at_noise)
+        patch.setattr(Aligner, "find", stop_at_noise)
         with pytest.raises(KeyboardInterrupt):
             aligned(mixed, ALIGNED)
-        patch.setattr(Aligner, "__call__", lambda self, crop: pytest.fail("looked again"))
+        patch.setattr(Aligner, "find", lambda self, crop: pytest.fail("looked again"))
         assert aligned(mixed[:1], ALIGNED)[0].placement
     assert [bool(sample.placement) for sample in aligned(mixed, ALIGNED)] == [True, False, True]
 

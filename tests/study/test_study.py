@@ -290,7 +290,10 @@ def test_a_row_is_compared_with_the_one_above_or_those_it_names(finished):
     ("text", "words"),
     [
         ("- {name: a}", "field network: Field required"),
-        ("- {name: a, network: msanet, seed: 1}", "field seed: .*fields: name, network, settings, seeds, against"),
+        (
+            "- {name: a, network: msanet, seed: 1}",
+            "field seed: .*fields: name, network, method",
+        ),
         ("- {name: ../a, network: msanet}", "field name"),
         ("- {name: a, network: msanet, seeds: [x]}", r"field seeds\.0"),
         ("- {name: a, network: msanet, settings: beta=1}", "field settings"),
@@ -317,7 +320,7 @@ def test_a_file_that_is_no_list_of_rows_is_refused(tmp_path, text, words):
         ((Row(name="a", network="msanet_ms"),), (), "a seed for each"),
         ((Row(name="a", network="msanet_ms"), Row(name="a", network="msanet_ms_as")), (0,), "two rows are called a"),
         ((Row(name="a", network="msanet_ms", against="b"),), (0,), "compared with b, which is not a row"),
-        ((Row(name="a", network="vgg"),), (0,), "row a: there is no network 'vgg'"),
+        ((Row(name="a", network="vgg"),), (0,), "there is no network 'vgg'"),
         ((Row(name="a", network="msanet_ms", settings=("network.depth=3",)),), (0,), "row a: .*no argument depth"),
         ((Row(name="a", network="msanet_ms", settings=("epoch=3",)),), (0,), "field epoch"),
     ],

@@ -172,7 +172,7 @@ def test_a_field_or_value_that_a_recipe_cannot_have_is_named(setting, words):
 
 
 def test_files_that_are_no_recipe_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no recipe 'none': choose one of ablation, default, fast, paper"):
+    with pytest.raises(InputError, match="no recipe 'none': choose one of ablation, default, fast, finetune, paper"):
         load_recipe("none")
     for content in (b"", b"- a\n- b\n", b"just text", b"a: [", b"\xff\xfe\x00", b"\x89PNG\r\n\x1a\n"):
         path = tmp_path / "broken.yaml"
@@ -347,6 +347,7 @@ def test_a_run_that_aligns_trains_validates_and_is_evaluated_on_the_same_crops(p
     assert again.calibration_error == pytest.approx(report.calibration_error)
 
 
+@pytest.mark.filterwarnings("ignore:4 of 32 pictures are of other labels")
 def test_with_seven_classes_contempt_is_left_out(source, tmp_path):
     run = start(source, tmp_path / "seven", num_classes=7, epochs=1)
     report = trained(run)
@@ -393,6 +394,7 @@ def test_beta_is_a_factor_of_the_learning_rate_and_a_divisor_of_the_weight_decay
     assert difference[1] > 1e-1 * moved[0]
 
 
+@pytest.mark.filterwarnings("ignore:4 of 32 pictures are of other labels")
 def test_a_run_may_start_from_trained_weights_of_the_same_network(source, tmp_path, learned):
     best = learned[0] / "best.safetensors"
     trained = weights.load(best)[0].state_dict()
