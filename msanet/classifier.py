@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from msanet.errors import InputError
-from msanet.model import METADATA_KEY, Metadata, check_network, model_path
+from msanet.model import METADATA_KEY, Metadata, check_graph, model_path
 from msanet.preprocessing import MEAN_LANDMARKS, softmax
 from msanet.runtime import Session
 
@@ -73,7 +73,7 @@ class Classifier:
         self.name = self._session.name
         self.outputs = self._session.outputs
         self.metadata = Metadata.from_json(self._session.custom_metadata.get(METADATA_KEY), self.name)
-        check_network(self._session, self.metadata)
+        check_graph(self._session, self.metadata)
         self.expressions = self.metadata.expressions
         self.preprocessing = self.metadata.preprocessing
 

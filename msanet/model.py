@@ -123,7 +123,7 @@ class Metadata:
             ) from None
 
 
-def check_network(session: Session, metadata: Metadata) -> None:
+def check_graph(session: Session, metadata: Metadata) -> None:
     """Run a network on two black pictures: what a file says of itself, shapes included, need not be true.
 
     Raises:

@@ -417,3 +417,16 @@ def test_a_figure_needs_finished_cells(tmp_path, recipe):
     ablation.save()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["ablation.json", "ablation.md"]
     assert to_markdown(ablation.report()).count("|") > 0
+
+
+def test_rows_may_differ_in_their_method(tmp_path, recipe):
+    path = tmp_path / "rows.yaml"
+    path.write_text(
+        "- {name: a, network: msanet_ms, method: scn}\n- {name: b, network: msanet_ms, method: {name: mixup}}\n"
+    )
+    ablation = Ablation("folder:nowhere", load_rows(path), (0, 1), recipe, tmp_path / "out")
+    names = [[cell.recipe.method["name"] for cell in ablation.cells[row]] for row in ("a", "b")]
+    assert names == [["scn", "scn"], ["mixup", "mixup"]]
+    path.write_text("- {name: a, network: msanet_ms, method: magic}\n")
+    with pytest.raises(InputError, match="there is no method 'magic'"):
+        Ablation("folder:nowhere", load_rows(path), (0,), recipe, tmp_path / "out")

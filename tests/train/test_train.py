@@ -835,3 +835,16 @@ def test_a_tracker_that_is_not_there_is_one_sentence(source, tmp_path):
     with pytest.raises(InputError, match="tracker magic is not installed"):
         Run(source, NETWORK, Recipe(**TINY), tmp_path / "run", trackers=["magic"])
     assert not (tmp_path / "run").exists()
+
+
+def test_fewer_pictures_than_a_batch_learn_beside_an_extra_set(make_faces, faces_folder, tmp_path):
+    folder = make_faces({"train": 1, "validation": 1})
+    run = Run(
+        f"folder:{folder}",
+        NETWORK,
+        Recipe(**{**TINY, "epochs": 1, "batch_size": 16}),
+        tmp_path / "run",
+        extra=f"folder:{faces_folder}",
+    )
+    run.train()
+    assert len(run.rows) == 1
