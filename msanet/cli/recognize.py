@@ -358,6 +358,8 @@ def _process(
         except InputError as error:
             failures.append(str(error))
             continue
+        except BrokenPipeError:  # nobody reads on
+            raise
         except Exception as error:  # ends no other video
             failures.append(_note(UnexpectedError(path, error), results))
             continue

@@ -784,3 +784,15 @@ def test_a_missing_extra_is_named(library, arguments, extra):
     assert done.returncode == 2
     assert f"needs {library}, which is not installed: run pip install 'msanet[{extra}]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_nothing_to_speak_of(tmp_path, tiny_model, clip):
+    command = [sys.executable, "-m", "msanet", "recognize", clip, "--format", "json", "--model", tiny_model]
+    run = subprocess.Popen(
+        [*map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ}
+    )
+    assert run.stdout is not None
+    assert run.stderr is not None
+    run.stdout.close()
+    assert run.stderr.read() == b""
+    assert run.wait() == 1  # typer's own, without a word
