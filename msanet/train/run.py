@@ -118,7 +118,8 @@ class Run:
             self.restore(self.restored)
 
     def create_accelerator(self, trackers: Sequence[str]) -> Accelerator:
-        missing = [name for name in trackers if name not in get_available_trackers()]
+        known = {str(item) for item in get_available_trackers()}  # members of an enumeration, which equal no text
+        missing = [name for name in trackers if name not in known]
         if missing:
             raise InputError(
                 f"tracker {missing[0]} is not installed, or accelerate knows none of that name: install it"

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from accelerate.utils import LoggerType
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import resnet18, resnet50
@@ -848,3 +849,9 @@ def test_fewer_pictures_than_a_batch_learn_beside_an_extra_set(make_faces, faces
     )
     run.train()
     assert len(run.rows) == 1
+
+
+def test_a_tracker_that_accelerate_has_is_taken_by_its_name(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("msanet.train.run.get_available_trackers", lambda: [LoggerType.TENSORBOARD])
+    run = Run(source, NETWORK, Recipe(**TINY), tmp_path / "run", trackers=["tensorboard"])
+    assert run.rows == []
