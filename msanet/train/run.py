@@ -230,8 +230,9 @@ class Run:
         try:
             yield
         finally:
+            with suppress(OSError):  # while it is held: afterwards it may be another run's
+                (self.output / "run.lock").unlink(missing_ok=True)
             lock.release()
-            (self.output / "run.lock").unlink(missing_ok=True)
             if new and not any(self.output.iterdir()):
                 self.output.rmdir()
 
